@@ -1,0 +1,69 @@
+"""Generates the Python stubs and the descriptor image of `protos/moodstream/v1` (development only).
+
+    python protos/generate.py                 write the stubs into protos/moodstream/v1
+    python protos/generate.py --check         fail when the committed stubs are not what the sources give
+    python protos/generate.py --image FILE    write the descriptor image that buf lints and compares
+"""
+
+import argparse
+import filecmp
+import sys
+import tempfile
+from importlib.resources import files
+from pathlib import Path
+
+from grpc_tools import protoc
+
+ROOT = Path(__file__).resolve().parent
+PACKAGE = "moodstream/v1"
+
+
+def _protoc(*flags: str) -> None:
+    sources = sorted(str(path) for path in (ROOT / PACKAGE).glob("*.proto"))
+    # google/protobuf ships with grpcio-tools, google/rpc with googleapis-common-protos.
+    includes = [str(ROOT), str(files("grpc_tools") / "_proto"), str(files("google.rpc") / ".." / "..")]
+    status = protoc.main(["protoc", *(f"-I{path}" for path in includes), *flags, *sources])
+    if status:
+        raise SystemExit(status)
+
+
+def write_stubs(target: Path) -> None:
+    out = [f"--{plugin}_out={target}" for plugin in ("python", "grpc_python", "mypy", "mypy_grpc")]
+    _protoc(*out)
+    for package in (target / "moodstream", target / PACKAGE):
+        (package / "__init__.py").touch()
+    # Only the file with the service has gRPC stubs; the others come out empty.
+    for stub in (target / PACKAGE).glob("*_pb2_grpc.py*"):
+        if stub.name.split("_pb2")[0] != "service":
+            stub.unlink()
+
+
+def check_stubs() -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        write_stubs(Path(folder))
+        fresh = {path.name for path in (Path(folder) / PACKAGE).glob("*.py*")}
+        kept = {path.name for path in (ROOT / PACKAGE).glob("*.py*")}
+        same, _, _ = filecmp.cmpfiles(Path(folder) / PACKAGE, ROOT / PACKAGE, sorted(fresh | kept), shallow=False)
+        stale = sorted((fresh | kept) - set(same))
+    if stale:
+        print(f"stale stubs in protos/{PACKAGE}: {', '.join(stale)}; run `make protos`", file=sys.stderr)
+    return bool(stale)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--check", action="store_true")
+    mode.add_argument("--image", type=Path, metavar="FILE")
+    arguments = parser.parse_args()
+    if arguments.check:
+        return check_stubs()
+    if arguments.image:
+        _protoc("--include_imports", "--include_source_info", f"--descriptor_set_out={arguments.image}")
+        return 0
+    write_stubs(ROOT)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

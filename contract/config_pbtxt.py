@@ -35,7 +35,9 @@ def render_config(spec: ModelSpec, tokenizer_sha256: str, profile: Profile = "cp
     if spec.backend == "ensemble":
         blocks.append(_ensemble_steps())
     else:
-        blocks.append("instance_group [ { count: 1 kind: %s } ]" % ("KIND_CPU" if spec.backend == "python" else "KIND_AUTO"))
+        blocks.append(
+            "instance_group [ { count: 1 kind: %s } ]" % ("KIND_CPU" if spec.backend == "python" else "KIND_AUTO")
+        )
     if spec.backend == "onnxruntime":
         blocks += _onnx_settings(spec, profile)
     blocks += [_parameter(key, value) for key, value in contract_parameters(tokenizer_sha256).items()]

@@ -1,8 +1,8 @@
 """Generates the Python stubs and the descriptor image of `protos/moodstream/v1` (development only).
 
-    python protos/generate.py                 write the stubs into protos/moodstream/v1
-    python protos/generate.py --check         fail when the committed stubs are not what the sources give
-    python protos/generate.py --image FILE    write the descriptor image that buf lints and compares
+python protos/generate.py                 write the stubs into protos/moodstream/v1
+python protos/generate.py --check         fail when the committed stubs are not what the sources give
+python protos/generate.py --image FILE    write the descriptor image that buf lints and compares
 """
 
 import argparse
@@ -28,6 +28,7 @@ def _protoc(*flags: str) -> None:
 
 
 def write_stubs(target: Path) -> None:
+    """Write the Python stubs, with their `.pyi`, under `target`."""
     out = [f"--{plugin}_out={target}" for plugin in ("python", "grpc_python", "mypy", "mypy_grpc")]
     _protoc(*out)
     for package in (target / "moodstream", target / PACKAGE):
@@ -39,6 +40,7 @@ def write_stubs(target: Path) -> None:
 
 
 def check_stubs() -> int:
+    """Return 1, and say which, when committed stubs differ from fresh ones."""
     with tempfile.TemporaryDirectory() as folder:
         write_stubs(Path(folder))
         fresh = {path.name for path in (Path(folder) / PACKAGE).glob("*.py*")}
@@ -51,6 +53,7 @@ def check_stubs() -> int:
 
 
 def main() -> int:
+    """Run the command line above."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--check", action="store_true")

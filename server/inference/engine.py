@@ -40,7 +40,7 @@ class LoadedModel:
 
 
 class Engine(Protocol):
-    """Runs batches of tensors through named models. One engine per process; every method is safe to call concurrently."""
+    """Runs batches of tensors through named models. One per process; every method may be called concurrently."""
 
     name: str
     """`triton` or `onnxruntime`."""

@@ -1,0 +1,1 @@
+"""Offline: data, teachers, students, export. It writes `model_repository/` and never imports the server."""

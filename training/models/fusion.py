@@ -1,0 +1,122 @@
+"""The fusion student: three masked sequences of embeddings -> one answer, and how much each modality had to say in it.
+
+Eight learned latents read all tokens twice. What they found asks each modality for a summary z_m, a gate g weighs the
+modalities that are present, and every head is linear in z = sum_m g_m z_m. The logits are therefore the g-weighted mean
+of what each modality says in the light of the others: `CONTRIBUTION` = g is a share of the answer, not a by-product.
+"""
+
+from typing import Final, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from contract.labels import EMOTIONS, MODALITIES, POLARITIES
+from contract.models import EMBEDDING_DIM
+from contract.text import TEXT_TOKENS
+from contract.timing import AUDIO_SLOTS, VIDEO_SLOTS
+from training.models.attention import Attention, FeedForward, masked_bias
+
+LATENTS: Final = 8
+_LAYERS: Final = 2
+_HEADS: Final = 4
+SLOTS: Final = (AUDIO_SLOTS, VIDEO_SLOTS, TEXT_TOKENS)
+
+
+class Fused(NamedTuple):
+    """What fusion says about one window, before calibration."""
+
+    sentiment: Tensor
+    """[B, 1] in [-1, 1]."""
+    polarity_logits: Tensor
+    """[B, 3]."""
+    emotion_logits: Tensor
+    """[B, 7]."""
+    contribution: Tensor
+    """[B, 3]; sums to 1, or is all 0 when nothing is present."""
+
+
+class LatentLayer(nn.Module):
+    """Latents read the tokens, then think."""
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.read_norm, self.feed_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.read = Attention(width, _HEADS)
+        self.feed = FeedForward(width, 2 * width, dropout)
+
+    def forward(self, latents: Tensor, tokens: Tensor, bias: Tensor) -> Tensor:
+        """[B, LATENTS, D] -> the same shape."""
+        latents = latents + self.read(self.read_norm(latents), tokens, bias)
+        out: Tensor = latents + self.feed(self.feed_norm(latents))
+        return out
+
+
+class Fusion(nn.Module):
+    """AUDIO [B, 40, D], AUDIO_MASK, VIDEO [B, 20, D], VIDEO_MASK, TEXT [B, 64, D], TEXT_MASK -> four outputs."""
+
+    temperature: Tensor
+
+    def __init__(self, dropout: float = 0.1) -> None:
+        super().__init__()
+        width = EMBEDDING_DIM
+        self.project = nn.ModuleList(nn.Linear(width, width) for _ in MODALITIES)
+        self.positions = nn.ParameterList(torch.randn(slots, width) * 0.02 for slots in SLOTS)
+        self.nothing = nn.Parameter(torch.zeros(1, 1, width))
+        self.latents = nn.Parameter(torch.randn(1, LATENTS, width) * 0.1)
+        self.layers = nn.ModuleList(LatentLayer(width, dropout) for _ in range(_LAYERS))
+        self.norm = nn.LayerNorm(width)
+        self.ask = nn.Linear(width, width)
+        self.summary = nn.ModuleList(nn.Sequential(nn.Linear(width, width), nn.LayerNorm(width)) for _ in MODALITIES)
+        self.gate = nn.ModuleList(nn.Linear(2 * width + 1, 1) for _ in MODALITIES)
+        self.dropout = nn.Dropout(dropout)
+        self.sentiment = nn.Linear(width, 1)
+        self.polarity = nn.Linear(width, len(POLARITIES))
+        self.emotion = nn.Linear(width, len(EMOTIONS))
+        self.register_buffer("temperature", torch.ones(2))  # of polarity, of emotion
+
+    def fuse(self, embeddings: tuple[Tensor, Tensor, Tensor], masks: tuple[Tensor, Tensor, Tensor]) -> Fused:
+        """Fuse embeddings [B, slots, D] under masks [B, slots]; what a masked slot holds, even NaN, does not matter."""
+        tokens = [
+            torch.where(mask.unsqueeze(-1) > 0, project(x) + position, torch.zeros(()))
+            for x, mask, project, position in zip(embeddings, masks, self.project, self.positions, strict=True)
+        ]
+        found = self._read(tokens, masks)
+        question = self.ask(found).unsqueeze(1)
+        summaries, scores = [], []
+        for x, mask, summary, gate in zip(tokens, masks, self.summary, self.gate, strict=True):
+            match = question @ x.transpose(1, 2) * EMBEDDING_DIM**-0.5
+            weights = torch.softmax(match + masked_bias(mask).unsqueeze(1), dim=-1)
+            summaries.append(summary((weights @ x).squeeze(1)))
+            scores.append(gate(torch.cat([summaries[-1], found, mask.mean(dim=1, keepdim=True)], dim=-1)))
+        present = torch.stack([mask.amax(dim=1) for mask in masks], dim=1)
+        contribution = _masked_softmax(torch.cat(scores, dim=1), present)
+        mixed = (contribution.unsqueeze(-1) * torch.stack(summaries, dim=1)).sum(dim=1)
+        mixed = self.dropout(mixed)
+        return Fused(torch.tanh(self.sentiment(mixed)), self.polarity(mixed), self.emotion(mixed), contribution)
+
+    def _read(self, tokens: list[Tensor], masks: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """Return what the latents found, [B, D]. One learned token is always present: attention needs something."""
+        batch = tokens[0].shape[0]
+        context = torch.cat([self.nothing.expand(batch, -1, -1), *tokens], dim=1)
+        bias = nn.functional.pad(masked_bias(torch.cat(masks, dim=1)), (1, 0))
+        latents = self.latents.expand(batch, -1, -1)
+        for layer in self.layers:
+            latents = layer(latents, context, bias)
+        found: Tensor = self.norm(latents.mean(dim=1))
+        return found
+
+    def forward(
+        self, audio: Tensor, audio_mask: Tensor, video: Tensor, video_mask: Tensor, text: Tensor, text_mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return SENTIMENT [B, 1], POLARITY [B, 3], EMOTION [B, 7], CONTRIBUTION [B, 3]."""
+        fused = self.fuse((audio, video, text), (audio_mask, video_mask, text_mask))
+        polarity = torch.softmax(fused.polarity_logits / self.temperature[0], dim=-1)
+        emotion = torch.softmax(fused.emotion_logits / self.temperature[1], dim=-1)
+        return fused.sentiment, polarity, emotion, fused.contribution
+
+
+def _masked_softmax(scores: Tensor, present: Tensor) -> Tensor:
+    """Softmax over the last axis where `present` is 1, exactly 0 elsewhere, all 0 when nothing is present."""
+    shifted = scores + masked_bias(present)
+    weights = torch.exp(shifted - shifted.amax(dim=-1, keepdim=True)) * present
+    return weights / weights.sum(dim=-1, keepdim=True).clamp(min=1e-12)

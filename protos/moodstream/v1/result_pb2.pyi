@@ -140,7 +140,9 @@ class ModalityResult(_message.Message):
     contribution: _builtins.float
     """Share of this modality in the result. The contributions sum to 1 where there is a sentiment."""
     coverage: _builtins.float
-    """Share of the window's slots that carried data, in [0, 1]; slots before the session began do not count."""
+    """Share of the window's slots that carried data, in [0, 1]; slots before the session began do not count. Of text it is
+    1 or 0.
+    """
     acknowledged_sequence: _builtins.int
     """Highest sequence number up to which every message has been taken in; unset before the first."""
     @_builtins.property

@@ -225,17 +225,22 @@ class Limits(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    MAX_MEDIA_MESSAGE_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_AUDIO_MESSAGE_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_VIDEO_MESSAGE_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_TEXT_MESSAGE_BYTES_FIELD_NUMBER: _builtins.int
     MAX_SESSIONS_FIELD_NUMBER: _builtins.int
     MAX_SESSION_DURATION_FIELD_NUMBER: _builtins.int
     MAX_CHUNK_DURATION_FIELD_NUMBER: _builtins.int
     IDLE_TIMEOUT_FIELD_NUMBER: _builtins.int
     MAX_GAP_FIELD_NUMBER: _builtins.int
     MAX_CLIP_BYTES_FIELD_NUMBER: _builtins.int
-    max_media_message_bytes: _builtins.int
+    MAX_CLIP_DURATION_FIELD_NUMBER: _builtins.int
+    max_audio_message_bytes: _builtins.int
+    max_video_message_bytes: _builtins.int
+    max_text_message_bytes: _builtins.int
     max_sessions: _builtins.int
     max_clip_bytes: _builtins.int
-    """Largest media file that AnalyzeClip takes."""
+    """Largest and longest media file that AnalyzeClip takes."""
     @_builtins.property
     def max_session_duration(self) -> _duration_pb2.Duration: ...
     @_builtins.property
@@ -250,20 +255,25 @@ class Limits(_message.Message):
     def max_gap(self) -> _duration_pb2.Duration:
         """How far an offset may lie ahead of the media received so far."""
 
+    @_builtins.property
+    def max_clip_duration(self) -> _duration_pb2.Duration: ...
     def __init__(
         self,
         *,
-        max_media_message_bytes: _builtins.int = ...,
+        max_audio_message_bytes: _builtins.int = ...,
+        max_video_message_bytes: _builtins.int = ...,
+        max_text_message_bytes: _builtins.int = ...,
         max_sessions: _builtins.int = ...,
         max_session_duration: _duration_pb2.Duration | None = ...,
         max_chunk_duration: _duration_pb2.Duration | None = ...,
         idle_timeout: _duration_pb2.Duration | None = ...,
         max_gap: _duration_pb2.Duration | None = ...,
         max_clip_bytes: _builtins.int = ...,
+        max_clip_duration: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["idle_timeout", b"idle_timeout", "max_chunk_duration", b"max_chunk_duration", "max_gap", b"max_gap", "max_session_duration", b"max_session_duration"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["idle_timeout", b"idle_timeout", "max_chunk_duration", b"max_chunk_duration", "max_clip_duration", b"max_clip_duration", "max_gap", b"max_gap", "max_session_duration", b"max_session_duration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["idle_timeout", b"idle_timeout", "max_chunk_duration", b"max_chunk_duration", "max_clip_bytes", b"max_clip_bytes", "max_gap", b"max_gap", "max_media_message_bytes", b"max_media_message_bytes", "max_session_duration", b"max_session_duration", "max_sessions", b"max_sessions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["idle_timeout", b"idle_timeout", "max_audio_message_bytes", b"max_audio_message_bytes", "max_chunk_duration", b"max_chunk_duration", "max_clip_bytes", b"max_clip_bytes", "max_clip_duration", b"max_clip_duration", "max_gap", b"max_gap", "max_session_duration", b"max_session_duration", "max_sessions", b"max_sessions", "max_text_message_bytes", b"max_text_message_bytes", "max_video_message_bytes", b"max_video_message_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -338,8 +348,9 @@ class MediaRejected(_message.Message):
     SEQUENCE_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     modality: _media_pb2.Modality.ValueType
+    """Unspecified where the message belongs to none."""
     sequence: _builtins.int
-    """Unset where the message has no sequence (end_of_modality, end_of_utterance)."""
+    """Unset where the message has no sequence (end_of_modality, end_of_utterance, a second config)."""
     @_builtins.property
     def status(self) -> _status_pb2.Status: ...
     def __init__(
@@ -404,7 +415,9 @@ class ModalityTotals(_message.Message):
     skipped: _builtins.int
     """Duplicates, further frames of a slot that has one, and frames without a face."""
     late: _builtins.int
-    """Arrived after the place they belong to had been given up."""
+    """Arrived after the windows they belong to were final, or after their place in the sequence had been given up. In the
+    first case the windows that are still open and reach back over them use them all the same.
+    """
     dropped: _builtins.int
     """Could not be encoded, because a model was unavailable."""
     rejected: _builtins.int

@@ -1,0 +1,1 @@
+"""Runs the models: one `Engine` interface, Triton and in-process implementations, batching over sessions."""

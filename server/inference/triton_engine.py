@@ -1,6 +1,10 @@
 """The engine that calls a Triton server: the embedded one, or any other by its address."""
 
-from typing import Any, Final, Protocol
+import contextlib
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, Self
 
 from numpy.typing import NDArray
 from tritonclient.grpc import model_config_pb2
@@ -9,6 +13,8 @@ from tritonclient.utils import InferenceServerException
 from contract.models import DType, TensorSpec
 from server.inference.engine import EngineError, LoadedModel, ModelUnavailableError, Tensors
 from server.triton import client as triton_client
+from server.triton.embedded import EmbeddedTriton
+from server.triton.health import Listener
 from server.triton.ort_session import GPU_PROVIDERS
 
 _TRANSIENT: Final = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "RESOURCE_EXHAUSTED"})
@@ -16,46 +22,32 @@ _TRANSIENT_WORDS: Final = ("is not healthy", "has no available versions")
 """What Triton says of a model whose stub is dead, and of one that is being reloaded, under codes of lasting errors."""
 
 
-class Watcher(Protocol):
-    """Whoever looks after the server and wants to hear how calls went."""
-
-    def available(self, model: str) -> bool:
-        """False while it is known that the model does not answer."""
-        ...
-
-    def succeeded(self, model: str) -> None:
-        """Hear that the model has answered."""
-        ...
-
-    def failed(self, model: str, message: str) -> None:
-        """Hear that the model gave no answer."""
-        ...
-
-
-class Providers(Protocol):
-    """Tells which execution providers the sessions of a model got."""
-
-    def __call__(self, model: str) -> tuple[str, ...]:
-        """Return the providers, empty for a model without a session."""
-        ...
-
-
 class TritonEngine:
-    """`Engine` over gRPC. With a `watcher`, calls to a model that is being repaired fail at once instead of waiting."""
+    """`Engine` over gRPC. `url` is also where KServe calls are passed on to."""
 
     name = "triton"
 
-    def __init__(self, url: str, watcher: Watcher | None = None, providers: Providers | None = None) -> None:
-        """`providers` is for a server whose sessions are known; otherwise the model's instance kind is taken for it."""
+    def __init__(self, url: str, embedded: EmbeddedTriton | None = None) -> None:
+        """Use the Triton at `url`. An `embedded` one, already started, is stopped by `close`.
+
+        Of the embedded server it is known which models are being repaired, so that calls to them fail at once, and
+        which providers their sessions got; of others the kind of the model's instances is taken for that.
+        """
         self.url = url
         self._client = triton_client.connect(url)
-        self._watcher = watcher
-        self._providers = providers
+        self._embedded = embedded
         self._seen: dict[str, LoadedModel] = {}
+
+    @classmethod
+    async def start_embedded(cls, repository: Path) -> Self:
+        """Start the embedded Triton; raises what entering `EmbeddedTriton` raises."""
+        embedded = EmbeddedTriton(repository)
+        await embedded.__aenter__()
+        return cls(embedded.grpc_url, embedded)
 
     async def infer(self, model: str, inputs: Tensors, timeout_s: float) -> dict[str, NDArray[Any]]:
         """Run one batch; see `Engine.infer`."""
-        if self._watcher is not None and not self._watcher.available(model):
+        if self._embedded is not None and not self._embedded.health.available(model):
             raise ModelUnavailableError(model, "is being repaired")
         try:
             outputs = await triton_client.infer(self._client, model, inputs, timeout_s)
@@ -63,32 +55,54 @@ class TritonEngine:
             raise self._translated(model, error) from error
         except ValueError as error:
             raise EngineError(model, str(error)) from error
-        if self._watcher is not None:
-            self._watcher.succeeded(model)
+        if self._embedded is not None:
+            self._embedded.health.succeeded(model)
         return outputs
 
     async def models(self) -> list[LoadedModel]:
-        """Return every model; of one that is not ready, what was known of it when it last was."""
+        """Return every model; of one that is not ready, what was known of it when it last was.
+
+        Raises:
+            ModelUnavailableError: the server does not answer and never has.
+        """
         try:
             versions = await triton_client.ready_versions(self._client)
-            for name in [name for name, ready in versions.items() if ready]:
-                self._seen[name] = self._loaded(await triton_client.model_config(self._client, name), versions[name])
         except InferenceServerException as error:
-            raise ModelUnavailableError("triton", error.message() or "no answer") from error
-        return [self._present(name, ready) for name, ready in versions.items()]
+            if not self._seen:
+                raise ModelUnavailableError("triton", error.message() or "no answer") from error
+            versions = dict.fromkeys(self._seen, ())
+        return [await self._describe(name, ready) for name, ready in versions.items()]
 
     async def close(self) -> None:
-        """Close the connection; the server goes on."""
+        """Close the connection, and stop the embedded server if there is one."""
         await self._client.close()
+        if self._embedded is not None:
+            await self._embedded.__aexit__(None, None, None)
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` when a model goes or comes back; call what is returned to end that.
+
+        Only of the embedded server is that known.
+        """
+        return self._embedded.subscribe(listener) if self._embedded is not None else _nothing
 
     def _translated(self, model: str, error: InferenceServerException) -> EngineError:
         status = triton_client.status_name(error)
         message = error.message() or status or "no answer"
         if status not in _TRANSIENT and not any(words in message for words in _TRANSIENT_WORDS):
             return EngineError(model, message)
-        if self._watcher is not None:
-            self._watcher.failed(model, message)
+        if self._embedded is not None:
+            self._embedded.health.failed(model, message)
         return ModelUnavailableError(model, message)
+
+    async def _describe(self, model: str, versions: tuple[str, ...]) -> LoadedModel:
+        """Return the model as it is now. Between the list of models and this it may have been unloaded."""
+        if versions:
+            with contextlib.suppress(InferenceServerException):
+                self._seen[model] = self._loaded(await triton_client.model_config(self._client, model), versions)
+                available = self._embedded is None or self._embedded.health.available(model)
+                return dataclasses.replace(self._seen[model], ready=available)
+        return dataclasses.replace(self._seen.get(model, LoadedModel(model, (), False, (), (), 0)), ready=False)
 
     def _loaded(self, config: model_config_pb2.ModelConfig, versions: tuple[str, ...]) -> LoadedModel:
         return LoadedModel(
@@ -99,16 +113,12 @@ class TritonEngine:
             outputs=tuple(tensor_spec(tensor) for tensor in config.output),
             max_batch_size=config.max_batch_size,
             parameters={key: value.string_value for key, value in config.parameters.items()},
-            providers=self._providers(config.name) if self._providers else _providers_by_kind(config),
+            providers=self._embedded.providers(config.name) if self._embedded else _providers_by_kind(config),
         )
 
-    def _present(self, name: str, versions: tuple[str, ...]) -> LoadedModel:
-        seen = self._seen.get(name) or LoadedModel(name, (), False, (), (), 0)
-        ready = bool(versions) and (self._watcher is None or self._watcher.available(name))
-        return LoadedModel(
-            name, versions or seen.versions, ready, seen.inputs, seen.outputs, seen.max_batch_size, seen.parameters,
-            seen.providers,
-        )  # fmt: skip
+
+def _nothing() -> None:
+    """End a subscription that never was."""
 
 
 def tensor_spec(tensor: model_config_pb2.ModelInput | model_config_pb2.ModelOutput) -> TensorSpec:

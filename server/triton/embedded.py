@@ -124,17 +124,15 @@ class EmbeddedTriton:
             await asyncio.sleep(_POLL_S)
 
     async def _first_inferences(self) -> tuple[Probe, ...]:
-        """Let every model answer once and return the probes of those that have a stub of their own."""
+        """Let every model answer once and return the probes of all but ensembles.
+
+        An ensemble has no stub of its own: Triton unloads and loads it with the models that it is made of.
+        """
         models = await triton_client.ready_versions(self._client)
         configs = await asyncio.gather(*(triton_client.model_config(self._client, model) for model in models))
         await asyncio.gather(*(self._first_inference(config) for config in configs))
-        ensembles = {c.name: {step.model_name for step in c.ensemble_scheduling.step} for c in configs}
         return tuple(
-            Probe(
-                config.name,
-                triton_client.zero_inputs(config),
-                tuple(name for name, members in ensembles.items() if config.name in members),
-            )
+            Probe(config.name, triton_client.zero_inputs(config))
             for config in configs
             if not config.ensemble_scheduling.step
         )

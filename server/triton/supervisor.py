@@ -21,10 +21,16 @@ from server.triton.health import Health
 
 logger = logging.getLogger("moodstream.triton")
 
-PROBE_PERIOD_S: Final = 1.0
+_PROBE_PERIOD_S: Final = 1.0
+_PROBE_SHARE: Final = 0.01
+"""Part of the time that probing one model may take: slow models are probed less often, and all on a busy machine."""
 _PROBE_TIMEOUT_S: Final = 2.0
-_TIMEOUTS_BEFORE_REPAIR: Final = 3
-"""A probe that times out may only have waited behind a long queue."""
+_SILENCE_S: Final = 6.0
+"""Silence may be a long queue, or a server that has just ended; only when it lasts is the model reloaded."""
+_SILENT: Final = frozenset({"DEADLINE_EXCEEDED", "UNAVAILABLE"})
+_RETRY_S: Final = 0.1
+_STALE_S: Final = 1.5
+"""A call to a dead stub fails after a second: complaints that come this soon after a reload mean the old stub."""
 _RELOAD_TIMEOUT_S: Final = 10.0
 _REPAIRS_BEFORE_RESTART: Final = 3
 _SETTLED_S: Final = 30.0
@@ -55,8 +61,19 @@ class Probe:
 
     model: str
     inputs: Mapping[str, NDArray[Any]]
-    dependents: tuple[str, ...] = ()
-    """Ensembles that use the model and are unloaded with it."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a look at a model showed: the problem, if any, and whether it was that nobody answered at all."""
+
+    problem: str = ""
+    silent: bool = False
+
+    @property
+    def answers(self) -> bool:
+        """True when there was no problem."""
+        return not self.problem
 
 
 class Supervisor:
@@ -116,38 +133,44 @@ class Supervisor:
             self._health.set_available(probe.model, available, message)
 
     async def _watch_model(self, probe: Probe) -> None:
-        timeouts = 0
+        answered = reloaded = time.monotonic()
+        probe_s = 0.0
         while True:
-            complaint = await self._health.wait_for_doubt(probe.model, PROBE_PERIOD_S)
+            complaint = await self._health.wait_for_doubt(probe.model, max(_PROBE_PERIOD_S, probe_s / _PROBE_SHARE))
             await self._up.wait()
-            problem = complaint if _means_dead_stub(complaint) else await self._probe(probe)
-            timeouts = timeouts + 1 if problem == _TIMED_OUT else 0
-            if not problem:
+            started = time.monotonic()
+            if _means_dead_stub(complaint) and started - reloaded > _STALE_S:
+                finding = Finding(complaint)
+            else:
+                finding = await self._probe(probe)
+                probe_s = time.monotonic() - started
+            if not self._up.is_set():
+                continue
+            if finding.answers:
+                answered = time.monotonic()
                 self._health.set_available(probe.model, True, "answers again")
-            elif self._up.is_set() and (timeouts == 0 or timeouts >= _TIMEOUTS_BEFORE_REPAIR):
-                self._health.set_available(probe.model, False, f"{problem}; being reloaded")
+            elif finding.silent and time.monotonic() - answered < _SILENCE_S:
+                await asyncio.sleep(_RETRY_S)
+            else:
+                self._health.set_available(probe.model, False, f"{finding.problem}; being reloaded")
                 await self._repair(probe)
+                answered = reloaded = time.monotonic()
 
-    async def _probe(self, probe: Probe) -> str:
-        """Return what is wrong with the model, empty if it answers."""
+    async def _probe(self, probe: Probe) -> Finding:
         try:
             await triton_client.infer(self._client, probe.model, probe.inputs, _PROBE_TIMEOUT_S)
         except InferenceServerException as error:
-            if triton_client.status_name(error) == "DEADLINE_EXCEEDED":
-                return _TIMED_OUT
-            return error.message() or "the probe failed"
+            return Finding(error.message() or "no answer", triton_client.status_name(error) in _SILENT)
         except ValueError as error:
-            return str(error)
-        return ""
+            return Finding(str(error))
+        return Finding()
 
     async def _repair(self, probe: Probe) -> None:
         """Reload the model until it answers, or until Triton itself is given up or has ended."""
         for attempt in range(_REPAIRS_BEFORE_RESTART):
             try:
                 await triton_client.reload(self._client, probe.model, _RELOAD_TIMEOUT_S)
-                for ensemble in probe.dependents:
-                    await self._client.load_model(ensemble, client_timeout=_RELOAD_TIMEOUT_S)
-                problem = await self._probe(probe)
+                problem = (await self._probe(probe)).problem
             except InferenceServerException as error:
                 problem = error.message() or "the reload failed"
             except TimeoutError:
@@ -162,9 +185,6 @@ class Supervisor:
         logger.error("model %s can't be repaired by reloading it: Triton is restarted", probe.model)
         self.process.kill()
         self._up.clear()
-
-
-_TIMED_OUT: Final = f"no answer within {_PROBE_TIMEOUT_S:g} s"
 
 
 def _means_dead_stub(complaint: str) -> bool:

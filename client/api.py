@@ -32,7 +32,7 @@ from moodstream.v1.session_pb2 import (
 
 from client.clip import Clip, Media, clip_request, stream_request
 from client.durations import to_duration
-from client.errors import MediaError, StreamEndedError, from_rpc
+from client.errors import MediaError, StatusWatch, StreamEndedError, from_status
 from client.media import transcript_of
 from client.pacing import Pacer, paced
 from client.transcript import Transcript
@@ -100,7 +100,7 @@ class MoodstreamClient:
         try:
             return await self._stub.GetServerInfo(GetServerInfoRequest(), timeout=timeout_s, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
-            raise from_rpc(error, self.target) from None
+            raise from_status(error.code(), error.details() or "", self.target) from None
 
     async def analyze(
         self,
@@ -122,11 +122,12 @@ class MoodstreamClient:
         """
         requests = _clip_requests(source) if isinstance(source, Clip) else _file_requests(source, transcript)
         call = self._stub.AnalyzeClip(timeout=timeout_s, metadata=self._metadata)
+        status = StatusWatch(call)
         try:
             await _write_all(call, requests)
             return await call
         except grpc.aio.AioRpcError as error:
-            raise from_rpc(error, self.target) from None
+            raise await status.error(error, self.target) from None
         finally:
             call.cancel()
 
@@ -162,6 +163,7 @@ class MoodstreamClient:
         if config is None:
             raise TypeError("a source that is not a Clip needs a config")
         call = self._stub.StreamSentiment(timeout=timeout_s, metadata=self._metadata)
+        status = StatusWatch(call)
         started = asyncio.Event()
         sender = asyncio.create_task(_send(call, config, source, started))
         closed = False
@@ -178,7 +180,8 @@ class MoodstreamClient:
                     grpc.StatusCode.OK, f"{self.target} ended the stream without closing the session"
                 )
         except grpc.aio.AioRpcError as error:
-            raise from_rpc(error, self.target, started.is_set()) from None
+            if not closed:
+                raise await status.error(error, self.target, started.is_set()) from None
         except asyncio.CancelledError:
             if _was_cancelled() or not sender.done() or sender.cancelled() or (failure := sender.exception()) is None:
                 raise

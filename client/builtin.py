@@ -8,6 +8,7 @@ positive to negative while the face keeps smiling, so that one sees what each mo
 import functools
 import math
 from collections.abc import Iterator
+from fractions import Fraction
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
@@ -108,7 +109,8 @@ def write_mp4(path: str | Path) -> None:
                 container.mux(video.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
             container.mux(video.encode(None))
             block = av.AudioFrame.from_ndarray(speech()[None, :], format="s16", layout="mono")
-            block.sample_rate = AUDIO_RATE_HZ
+            # With a time, the encoder's lead-in gets a negative one, which players and decoders cut off.
+            block.sample_rate, block.pts, block.time_base = AUDIO_RATE_HZ, 0, Fraction(1, AUDIO_RATE_HZ)
             container.mux(audio.encode(block))
             container.mux(audio.encode(None))
     except (OSError, av.FFmpegError) as error:

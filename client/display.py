@@ -1,0 +1,171 @@
+"""Shows a session while it runs: a live table in a terminal, plain rows in a file, or JSON lines in a pipe."""
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any, Protocol, TextIO
+
+from moodstream.v1.clip_pb2 import AnalyzeClipResponse
+from moodstream.v1.result_pb2 import SCOPE_UTTERANCE, SCOPE_WINDOW, SentimentResult
+from moodstream.v1.session_pb2 import EventType, MediaRejected, SessionClosed, SessionEvent, SessionStarted
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from client.api import Message
+from client.clip import Clip
+from client.durations import NS_PER_S, to_ns
+from client.jsonlines import message_line, modality_name
+from client.latency import Latencies
+from client.rows import header, spark, utterance_row, window_row
+from client.summary import summary_panel
+
+MAX_WIDTH = 120
+"""Lines are no longer than this, however wide the terminal is."""
+
+_REFRESH_PER_S = 10
+_LIVE_SPARKS = 40
+
+
+class Display(Protocol):
+    """What `run.run_stream` tells about a session."""
+
+    def show(self, message: Message, words: str, latency_ns: int | None) -> None:
+        """Take one answer, with the words heard by the end of its window and the window's latency, if paced."""
+        ...
+
+    def close(self) -> None:
+        """Leave the terminal in order."""
+        ...
+
+
+def print_json(line: dict[str, Any], file: TextIO | None = None) -> None:
+    """Print one JSON line at once, so that a pipe sees it as it happens."""
+    print(json.dumps(line, allow_nan=False), file=file or sys.stdout, flush=True)
+
+
+class JsonDisplay:
+    """One JSON line per answer; see `client.jsonlines`."""
+
+    def show(self, message: Message, words: str, latency_ns: int | None) -> None:
+        """Print the answer."""
+        print_json(message_line(message, words=words, latency_ns=latency_ns))
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class TableDisplay:
+    """Rows of final windows, which stay, and below them, in a terminal, what is still moving."""
+
+    def __init__(self, console: Console, clip: Clip, position_ns: Callable[[], int], fast: bool) -> None:
+        """Prepare the table.
+
+        Args:
+            console: where to draw.
+            clip: what is streamed.
+            position_ns: says how much of the clip has been sent.
+            fast: the session is not paced: instead of the latency, the server's own time is shown.
+        """
+        self._console, self._clip, self._fast = console, clip, fast
+        self._position_ns = position_ns
+        self._width = min(console.width, MAX_WIDTH)
+        self._finals: list[SentimentResult] = []
+        self._pending: dict[int, Text] = {}
+        self._heard = ""
+        self._first, self._final = Latencies(), Latencies()
+        self._latency_of: dict[int, int | None] = {}
+        self._engine = ""
+        self._live = Live(
+            console=console,
+            get_renderable=self._moving,
+            refresh_per_second=_REFRESH_PER_S,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+
+    def show(self, message: Message, words: str, latency_ns: int | None) -> None:
+        """Draw the answer."""
+        match message:
+            case SessionStarted():
+                self._start(message)
+            case SentimentResult() if message.scope == SCOPE_WINDOW:
+                self._window(message, words, latency_ns)
+            case SentimentResult() if message.scope == SCOPE_UTTERANCE:
+                self._console.print(utterance_row(message, self._width))
+            case MediaRejected():
+                self._console.print(_rejected_line(message))
+            case SessionEvent():
+                name = EventType.Name(message.type).removeprefix("EVENT_TYPE_").lower().replace("_", " ")
+                self._console.print(Text(f"{name}: {message.message}", "magenta"))
+            case SessionClosed():
+                self.close()
+                self._console.print(self._summary(message))
+
+    def close(self) -> None:
+        """Take away what moves."""
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def _start(self, message: SessionStarted) -> None:
+        self._engine = message.engine
+        title = Text.assemble((self._clip.name, "bold"), f"  {self._clip.duration_ns / NS_PER_S:.1f} s")
+        title.append(f"  session {message.session_id} on {message.engine}", "dim")
+        self._console.print(title)
+        self._console.print(header(self._width, "server" if self._fast else "latency"))
+        if self._console.is_terminal:
+            self._live.start()
+
+    def _window(self, result: SentimentResult, words: str, latency_ns: int | None) -> None:
+        if result.revision == 0:
+            self._first.add(latency_ns)
+            self._latency_of[result.id] = to_ns(result.timings.total) if self._fast else latency_ns
+        row = window_row(result, words, self._heard, self._latency_of.get(result.id), self._width)
+        if not result.is_final:
+            self._pending[result.id] = row
+            return
+        self._final.add(latency_ns)
+        self._pending.pop(result.id, None)
+        self._latency_of.pop(result.id, None)
+        self._finals.append(result)
+        self._heard = words
+        self._console.print(row)
+
+    def _moving(self) -> Group:
+        position_s, duration_s = self._position_ns() / NS_PER_S, self._clip.duration_ns / NS_PER_S
+        clock = Text(f"{position_s:6.1f} / {duration_s:.1f} s  ", "dim")
+        course = [result.sentiment if result.HasField("sentiment") else None for result in self._finals]
+        return Group(*self._pending.values(), clock.append_text(spark(course[-_LIVE_SPARKS:])))
+
+    def _summary(self, closed: SessionClosed) -> Any:
+        notes = {
+            "first results": str(self._first),
+            "final results": str(self._final),
+            "windows": f"{len(self._finals)} ({closed.results} results) by {self._engine}",
+        }
+        if self._fast:
+            del notes["first results"], notes["final results"]
+        summary = closed.summary if closed.HasField("summary") else None
+        return summary_panel(self._clip.name, summary, self._finals, closed.totals, notes, self._width)
+
+
+def print_clip(console: Console, name: str, response: AnalyzeClipResponse) -> None:
+    """Print an analysed clip: a row per window and the summary."""
+    width = min(console.width, MAX_WIDTH)
+    console.print(Text(name, "bold"))
+    console.print(header(width, ""))
+    for result in response.windows:
+        console.print(window_row(result, "", "", None, width))
+    for result in response.utterances:
+        console.print(utterance_row(result, width))
+    for rejected in response.rejected:
+        console.print(_rejected_line(rejected))
+    notes = {"windows": str(len(response.windows))}
+    summary = response.summary if response.HasField("summary") else None
+    console.print(summary_panel(name, summary, response.windows, response.totals, notes, width))
+
+
+def _rejected_line(rejected: MediaRejected) -> Text:
+    sequence = f" {rejected.sequence}" if rejected.HasField("sequence") else ""
+    return Text(f"rejected {modality_name(rejected.modality)}{sequence}: {rejected.status.message}", "yellow")

@@ -1,0 +1,171 @@
+"""Draws results as lines of text: bars, statuses, one row per window. It knows what a result is, but no terminal."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from moodstream.v1.media_pb2 import MODALITY_AUDIO, MODALITY_TEXT, MODALITY_VIDEO
+from moodstream.v1.result_pb2 import (
+    MODALITY_STATUS_DROPPED,
+    MODALITY_STATUS_LATE,
+    MODALITY_STATUS_USED,
+    LabelScore,
+    ModalityResult,
+    SentimentResult,
+)
+from rich.cells import cell_len, set_cell_size
+from rich.text import Text
+
+from client.durations import NS_PER_MS, NS_PER_S, to_ns
+
+MIN_WIDTH: Final = 80
+MODALITIES: Final = ((MODALITY_AUDIO, "audio"), (MODALITY_VIDEO, "video"), (MODALITY_TEXT, "text"))
+
+_BAR_CELLS: Final = 11
+_COLUMNS: Final = (("time", 7), ("sentiment", _BAR_CELLS + 6), ("polarity", 8), ("emotion", 12))
+_MODALITY_CELLS: Final = 5
+_LATENCY_CELLS: Final = 7
+_GAP: Final = " "
+_SHARES_CELLS: Final = 3 * _MODALITY_CELLS + 2
+_FIXED_CELLS: Final = (
+    sum(cells for _, cells in _COLUMNS) + _SHARES_CELLS + _LATENCY_CELLS + len(_GAP) * (len(_COLUMNS) + 2)
+)
+_SPARKS: Final = "▁▂▃▄▅▆▇█"
+_NEUTRAL_BAND: Final = 0.1
+_POLARITY_STYLES: Final = {"negative": "red", "neutral": "yellow", "positive": "green"}
+
+
+def style_of(sentiment: float) -> str:
+    """Return the colour of a sentiment in [-1, 1]."""
+    if abs(sentiment) < _NEUTRAL_BAND:
+        return "yellow"
+    return "green" if sentiment > 0 else "red"
+
+
+def bar(sentiment: float, cells: int = _BAR_CELLS) -> Text:
+    """Return a bar that grows from its middle, to the left when negative, in steps of half a cell."""
+    side = cells // 2
+    halves = round(min(1.0, abs(sentiment)) * side * 2)
+    full, half = divmod(halves, 2)
+    left, right = " " * side, " " * side
+    if sentiment < 0:
+        left = ("▐" * half + "█" * full).rjust(side)
+    else:
+        right = ("█" * full + "▌" * half).ljust(side)
+    style = style_of(sentiment)
+    return Text.assemble((left, style), ("│", "dim"), (right, style))
+
+
+def spark(sentiments: Iterable[float | None]) -> Text:
+    """Return one coloured block per window, higher for more positive; a dot for a window without data."""
+    line = Text()
+    for sentiment in sentiments:
+        if sentiment is None:
+            line.append("·", "dim")
+        else:
+            line.append(_SPARKS[min(7, max(0, int((sentiment + 1) * 4)))], style_of(sentiment))
+    return line
+
+
+def top(scores: Sequence[LabelScore]) -> LabelScore | None:
+    """Return the most probable label; None without scores."""
+    return max(scores, key=lambda score: score.probability, default=None)
+
+
+def header(width: int, last_column: str = "latency") -> Text:
+    """Return the names of the columns."""
+    names = [name for _, name in MODALITIES]
+    row = _join(
+        Text("time".rjust(6) + " "),
+        Text(_fit("words", _words_cells(width))),
+        Text("- sentiment +".ljust(_BAR_CELLS + 6)),
+        Text("polarity"),
+        Text("emotion".ljust(12)),
+        Text(" ".join(name.rjust(_MODALITY_CELLS) for name in names)),
+        Text(last_column.rjust(_LATENCY_CELLS)),
+    )
+    row.stylize("bold")
+    return row
+
+
+def window_row(result: SentimentResult, words: str, heard_before: str, latency_ns: int | None, width: int) -> Text:
+    """Return the row of a window.
+
+    Args:
+        result: the window's result.
+        words: those of its utterance so far; the last ones that fit are shown.
+        heard_before: words of the row above: what is new since is emphasised.
+        latency_ns: what the last column shows; None leaves it empty.
+        width: cells of the whole row.
+    """
+    row = _join(
+        Text(f"{to_ns(result.end_offset) / NS_PER_S:.1f} s".rjust(6) + " "),
+        _words_text(words, heard_before, _words_cells(width)),
+        *_verdict(result),
+        Text(" ").join(modality_cell(result, modality) for modality, _ in MODALITIES),
+        Text("" if latency_ns is None else f"{latency_ns / NS_PER_MS:.0f} ms".rjust(_LATENCY_CELLS), "dim"),
+    )
+    if not result.is_final:
+        row.stylize("dim")
+    return row
+
+
+def utterance_row(result: SentimentResult, width: int) -> Text:
+    """Return the row of an utterance, in the columns of the windows."""
+    start_s, end_s = to_ns(result.start_offset) / NS_PER_S, to_ns(result.end_offset) / NS_PER_S
+    label = f"utterance {result.id + 1}: {start_s:.1f} to {end_s:.1f} s"
+    row = _join(Text("└─".rjust(7)), Text(_fit(label, _words_cells(width))), *_verdict(result))
+    row.stylize("italic")
+    return row
+
+
+def modality_cell(result: SentimentResult, modality: int) -> Text:
+    """Return a modality's share of the result where it was used, else what is the matter with it."""
+    found = next((m for m in result.modalities if m.modality == modality), ModalityResult())
+    share = f"{found.contribution * 100:.0f}%" if found.contribution else ""
+    if found.status == MODALITY_STATUS_USED:
+        return Text((share or "0%").rjust(_MODALITY_CELLS), "cyan")
+    if found.status == MODALITY_STATUS_LATE:
+        return Text("late".rjust(_MODALITY_CELLS), "yellow")
+    if found.status == MODALITY_STATUS_DROPPED:
+        return Text("drop".rjust(_MODALITY_CELLS), "red")
+    # Missing now, but older hops of the window may still count.
+    return Text((f"({share})" if share else "-").rjust(_MODALITY_CELLS), "dim")
+
+
+def _verdict(result: SentimentResult) -> tuple[Text, Text, Text]:
+    """Sentiment, polarity and emotion, each as wide as its column."""
+    polarity, emotion = top(result.polarities), top(result.emotions)
+    if not result.HasField("sentiment") or polarity is None or emotion is None:
+        return Text("no data".ljust(_BAR_CELLS + 6), "dim"), Text(" " * 8), Text(" " * 12)
+    sentiment = Text.assemble(bar(result.sentiment), (f" {result.sentiment:+.2f}", style_of(result.sentiment)))
+    return (
+        sentiment,
+        Text(_fit(polarity.label, 8), _POLARITY_STYLES.get(polarity.label, "")),
+        Text(_fit(emotion.label, 8) + f"{emotion.probability * 100:.0f}%".rjust(4)),
+    )
+
+
+def _words_text(words: str, heard_before: str, cells: int) -> Text:
+    shown, is_cut = words, cell_len(words) > cells
+    while cell_len(shown) > cells - is_cut * 2:
+        _, blank, rest = shown.partition(" ")
+        shown = rest if blank else shown[1:]
+    new_from = len(shown)
+    if words != heard_before:
+        known = len(heard_before) if words.startswith(heard_before) else 0
+        new_from = max(0, known - (len(words) - len(shown)))
+    text = Text("… " if is_cut else "", "dim").append(shown[:new_from], "").append(shown[new_from:], "bold")
+    text.append(" " * (cells - cell_len(text.plain)))
+    return text
+
+
+def _words_cells(width: int) -> int:
+    return max(12, max(width, MIN_WIDTH) - _FIXED_CELLS)
+
+
+def _fit(text: str, cells: int) -> str:
+    return set_cell_size(text, cells)
+
+
+def _join(*cells: Text) -> Text:
+    return Text(_GAP, end="").join(cells)

@@ -20,6 +20,7 @@ from server.session.transcript import Transcript
 from server.session.windows import StreamState, Windows
 
 DEFAULT_MAX_GAP_NS = 60 * NS_PER_S
+DEFAULT_MAX_DURATION_NS = 4 * 3600 * NS_PER_S
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class SessionSettings:
     final_only: bool = False
     max_gap_ns: int = DEFAULT_MAX_GAP_NS
     """How far an offset may lie ahead of the media received so far."""
+    max_duration_ns: int = DEFAULT_MAX_DURATION_NS
+    """No offset may lie beyond it."""
 
 
 class SessionCore:
@@ -125,6 +128,10 @@ class SessionCore:
     def _check_offset(self, offset_ns: int, name: str) -> None:
         if offset_ns < 0:
             raise RejectedError(f"{name} is {_seconds(offset_ns)}: expected an offset from the start of the session")
+        if offset_ns > self._settings.max_duration_ns:
+            raise RejectedError(
+                f"{name} is {_seconds(offset_ns)}: a session lasts {_seconds(self._settings.max_duration_ns)} at most"
+            )
         limit_ns = self._received_ns + self._settings.max_gap_ns
         if offset_ns > limit_ns:
             raise RejectedError(

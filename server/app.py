@@ -1,0 +1,133 @@
+"""Puts the parts of a serving process together and takes them apart again. One event loop runs all of it."""
+
+import asyncio
+import gc
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from moodstream.v1 import service_pb2, service_pb2_grpc
+from tritonclient.grpc import service_pb2 as kserve_pb2
+
+from server.inference.encoders import Encoders
+from server.inference.engine import LoadedModel
+from server.inference.repository import local_tokenizer
+from server.inference.select import open_engine
+from server.inference.tokenizer import Tokenizer
+from server.media.faces import HaarDetector
+from server.media.pump import MediaPump
+from server.rpc.auth import TokenInterceptor
+from server.rpc.front import Front
+from server.rpc.kserve import kserve_handler
+from server.rpc.service import SentimentService
+from server.settings import MAX_REQUEST_BYTES, ServerSettings
+
+logger = logging.getLogger(__name__)
+
+_SERVICE = service_pb2.DESCRIPTOR.services_by_name["SentimentService"].full_name
+_KSERVE = kserve_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
+_OPTIONS = (
+    ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+    ("grpc.max_send_message_length", MAX_REQUEST_BYTES),
+    # Clients may ping every 10 s, even without a call: less than that is answered with GOAWAY too_many_pings.
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    # Two servers on one port would share its connections by chance.
+    ("grpc.so_reuseport", 0),
+)
+
+
+class PortError(RuntimeError):
+    """The address can't be bound."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that accepts calls."""
+
+    address: str
+    front: Front
+    health: health.aio.HealthServicer
+    server: grpc.aio.Server
+
+
+@asynccontextmanager
+async def running_server(settings: ServerSettings) -> AsyncIterator[Running]:
+    """Start everything, yield when calls are accepted, and at the end let sessions finish within `drain_s`.
+
+    Raises:
+        EngineSetupError, TritonError, EngineError, RepositoryError: see `open_engine`.
+        PortError: the address is in use or not ours.
+    """
+    # Decoding runs in one thread of ours; OpenCV's own pool would only fight the models for the cores.
+    cv2.setNumThreads(1)
+    async with AsyncExitStack() as stack:
+        engine, reason = await open_engine(settings.engine)
+        stack.push_async_callback(engine.close)
+        models = await engine.models()
+        encoders = Encoders(engine, _local_tokenizer(settings.engine.repository, models))
+        stack.push_async_callback(encoders.close)
+        pump = MediaPump()
+        stack.push_async_callback(pump.close)
+        front = Front(engine, reason, models, encoders, pump, HaarDetector(), settings.limits)
+        running = await _listen(settings, front)
+        stack.push_async_callback(_stop, running, settings.drain_s)
+        _settle_memory()
+        yield running
+
+
+async def _listen(settings: ServerSettings, front: Front) -> Running:
+    interceptors = [] if settings.token is None else [TokenInterceptor(settings.token)]
+    server = grpc.aio.server(interceptors=interceptors, options=_OPTIONS)
+    service_pb2_grpc.add_SentimentServiceServicer_to_server(SentimentService(front), server)
+    server.add_generic_rpc_handlers((kserve_handler(front.engine),))
+    checks = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    names = (_SERVICE, _KSERVE, health.SERVICE_NAME)
+    reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), server)
+    address = f"{settings.host}:{settings.port}"
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise PortError(f"cannot listen on {address}: the address is in use or not one of this machine") from error
+    await server.start()
+    for name in ("", *names):
+        await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
+    return Running(f"{settings.host}:{port}", front, checks, server)
+
+
+async def _stop(running: Running, drain_s: float) -> None:
+    """Tell the world, finish the sessions that run, and close the port."""
+    await running.health.enter_graceful_shutdown()
+    running.front.drain()
+    await running.server.stop(drain_s)
+
+
+def _local_tokenizer(repository: Path, models: list[LoadedModel]) -> Tokenizer | None:
+    """Tokenize here where the repository's tokenizer is at hand; else the `tokenizer` model is asked."""
+    path = local_tokenizer(repository, models[0].parameters["tokenizer_sha256"])
+    return None if path is None else Tokenizer(path)
+
+
+def _settle_memory() -> None:
+    """Keep the loaded heap out of garbage collections: a full one over it takes 80 to 100 ms."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
+async def serve(settings: ServerSettings, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set, and print the address when calls are accepted."""
+    async with running_server(settings) as running:
+        why = f" ({running.front.engine_reason})" if running.front.engine_reason else ""
+        print(f"Moodstream listens on {running.address}, engine {running.front.engine.name}{why}", flush=True)
+        await stop.wait()
+        logger.info("stopping")

@@ -1,0 +1,63 @@
+"""Decodes the messages of one session, in their order. It knows nothing of windows and models."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.media.audio import AudioPiece, AudioSettings, AudioTrack
+from server.media.faces import FaceDetector
+from server.media.video import FaceTrack, VideoSettings
+from server.session.messages import Close, EndOfModality, Item, Media, Modality
+from server.session.pieces import Face
+
+Samples = Sequence[tuple[int, NDArray[np.float32]]]
+
+
+@dataclass(frozen=True)
+class MediaSettings:
+    """How the client encodes its media; None where a modality is not configured."""
+
+    audio: AudioSettings | None = None
+    video: VideoSettings | None = None
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What came out of one message."""
+
+    item: Item
+    samples: Samples = ()
+    reached_ns: int = 0
+    """Of audio: session time up to which the stream has been received."""
+    face: Face | None = None
+
+
+class SessionMedia:
+    """The decoders of one session. `decode` is called by one thread at a time, in the order of the session."""
+
+    def __init__(self, settings: MediaSettings, detector: FaceDetector, max_chunk_ns: int, max_gap_ns: int) -> None:
+        self._audio = None if settings.audio is None else AudioTrack(settings.audio, max_chunk_ns, max_gap_ns)
+        self._video = None if settings.video is None else FaceTrack(settings.video, detector, max_gap_ns)
+
+    def decode(self, item: Item) -> Decoded:
+        """Decode one message; ends of streams give what their decoders still held.
+
+        Raises:
+            MediaError: the media can't be used. The decoders are as they were before.
+        """
+        if isinstance(item, Media) and item.modality == Modality.AUDIO and self._audio is not None:
+            samples = _samples(self._audio.push(item.start_ns, item.data))
+            return Decoded(item, samples, reached_ns=self._audio.end_ns)
+        if isinstance(item, Media) and item.modality == Modality.VIDEO and self._video is not None:
+            _, piece = self._video.push(item.start_ns, item.data)
+            return Decoded(item, face=None if piece is None else Face(piece.slot, piece.time_ns, piece.crop))
+        ends_audio = isinstance(item, Close) or (isinstance(item, EndOfModality) and item.modality == Modality.AUDIO)
+        if ends_audio and self._audio is not None:
+            return Decoded(item, _samples(self._audio.flush()))
+        return Decoded(item)
+
+
+def _samples(pieces: Sequence[AudioPiece]) -> Samples:
+    return [(piece.start_sample, piece.samples) for piece in pieces]

@@ -1,0 +1,46 @@
+"""Bearer-token authentication of every call, Moodstream's and KServe's alike."""
+
+import hmac
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
+
+import grpc
+
+_OPEN_SERVICES = ("/grpc.health.v1.Health/",)
+"""Probes of orchestrators carry no token, and health tells nothing of anybody's media."""
+
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+
+
+class TokenInterceptor(grpc.aio.ServerInterceptor):
+    """Lets a call pass when its `authorization` metadata is `Bearer <token>`."""
+
+    def __init__(self, token: str) -> None:
+        self._expected = f"Bearer {token}".encode()
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable["Handler | None"]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> "Handler | None":
+        """Return the method's own handler, or one of the same kind that refuses."""
+        handler = await continuation(handler_call_details)
+        if handler is None or (handler_call_details.method or "").startswith(_OPEN_SERVICES):
+            return handler
+        metadata = dict(handler_call_details.invocation_metadata or ())
+        given = metadata.get("authorization", "")
+        given_bytes = given.encode() if isinstance(given, str) else given
+        return handler if hmac.compare_digest(given_bytes, self._expected) else _refusing(handler)
+
+
+def _refusing(handler: "Handler") -> "Handler":
+    async def refuse(_: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        await context.abort(grpc.StatusCode.UNAUTHENTICATED, "expected the metadata 'authorization: Bearer <token>'")
+
+    if handler.request_streaming and handler.response_streaming:
+        return grpc.stream_stream_rpc_method_handler(refuse)
+    if handler.request_streaming:
+        return grpc.stream_unary_rpc_method_handler(refuse)
+    if handler.response_streaming:
+        return grpc.unary_stream_rpc_method_handler(refuse)
+    return grpc.unary_unary_rpc_method_handler(refuse)

@@ -1,0 +1,60 @@
+"""`AnalyzeClip`: a whole clip in, all its final windows out, as fast as the models allow."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import grpc
+from moodstream.v1 import clip_pb2
+
+from server.rpc import convert
+from server.rpc.events import Closed, CloseReason, Event, Rejected, UtteranceResult, WindowResult
+from server.rpc.front import AdmissionError, Front
+from server.rpc.intake import reading
+from server.rpc.runner import RECORDED, SessionRunner
+
+Request = clip_pb2.AnalyzeClipRequest
+Response = clip_pb2.AnalyzeClipResponse
+Context = grpc.aio.ServicerContext[Request, Response]
+
+
+async def analyze_clip(front: Front, requests: AsyncIterator[Request], context: Context) -> Response:
+    """Analyse a clip given as session messages or as a media file; one call, one response."""
+    first = await anext(requests, None)
+    source = None if first is None else first.config.WhichOneof("source")
+    try:
+        if first is not None and source == "session":
+            return await _analyze_messages(front, first.config, requests)
+    except convert.ConfigError as error:
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+    except AdmissionError as error:
+        await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+    await context.abort(
+        grpc.StatusCode.INVALID_ARGUMENT, "the first message must be config, with either file or session set"
+    )
+
+
+async def _analyze_messages(front: Front, config: clip_pb2.ClipConfig, requests: AsyncIterator[Request]) -> Response:
+    settings = replace(convert.session_settings(config.session, front.limits), final_only=True)
+    media = convert.media_settings(config.session)
+    async with front.session(settings, media, RECORDED) as (_, runner), reading(requests, runner, front.limits):
+        return await _collect(front, runner)
+
+
+async def _collect(front: Front, runner: SessionRunner) -> Response:
+    response = Response(models=convert.model_versions(front.models))
+    async for event in runner.events():
+        _add(response, event)
+    return response
+
+
+def _add(response: Response, event: Event) -> None:
+    if isinstance(event, WindowResult):
+        response.windows.append(convert.window_message(event))
+    elif isinstance(event, UtteranceResult):
+        response.utterances.append(convert.utterance_message(event))
+    elif isinstance(event, Rejected):
+        response.rejected.append(convert.rejected_message(event))
+    elif isinstance(event, Closed):
+        response.totals.extend(convert.totals_messages(event.totals))
+        if event.summary is not None:
+            response.summary.CopyFrom(convert.summary_message(event))

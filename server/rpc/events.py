@@ -1,0 +1,86 @@
+"""What a running session tells its transport, free of any wire format."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from server.session.fusion_input import ModalityView
+from server.session.messages import Modality
+from server.session.pieces import Fused, Totals, UtterancePlan, WindowPlan
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Stages of one window on the server's clock, in nanoseconds, each counted from the end of the one before."""
+
+    decode_ns: int
+    encode_ns: int
+    fuse_ns: int
+
+
+@dataclass(frozen=True)
+class WindowResult:
+    """Scores of one window; `fused` is None when nothing in it carried data."""
+
+    plan: WindowPlan
+    views: dict[Modality, ModalityView]
+    fused: Fused | None
+    timings: Timings
+
+
+@dataclass(frozen=True)
+class UtteranceResult:
+    """Scores of one utterance."""
+
+    plan: UtterancePlan
+    fused: Fused | None
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """One message could not be used."""
+
+    modality: Modality | None
+    sequence: int | None
+    message: str
+    is_internal: bool = False
+    """The fault is the server's, not the message's."""
+
+
+class NoticeType(StrEnum):
+    """Kinds of notices."""
+
+    MODEL_UNAVAILABLE = "model_unavailable"
+    MODEL_RECOVERED = "model_recovered"
+    DRAINING = "draining"
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something that the client should know of while the session goes on."""
+
+    type: NoticeType
+    message: str
+    model: str = ""
+
+
+class CloseReason(StrEnum):
+    """Why a session ended."""
+
+    CLIENT = "client"
+    IDLE_TIMEOUT = "idle_timeout"
+    MAX_DURATION = "max_duration"
+    SERVER_SHUTDOWN = "server_shutdown"
+
+
+@dataclass(frozen=True)
+class Closed:
+    """The last event of a session."""
+
+    reason: CloseReason
+    totals: dict[Modality, Totals]
+    results: int
+    end_ns: int
+    summary: Fused | None
+
+
+Event = WindowResult | UtteranceResult | Rejected | Notice | Closed

@@ -1,0 +1,29 @@
+"""`GetServerInfo`: what is served, by what, and within which limits."""
+
+from importlib.metadata import version
+
+from moodstream.v1 import service_pb2
+
+from contract.labels import EMOTIONS, MODALITIES, POLARITIES
+from server.rpc import convert
+from server.rpc.front import Front
+
+
+async def server_info(front: Front) -> service_pb2.GetServerInfoResponse:
+    """Describe the server as it is now: the engine is asked for the state of its models."""
+    models = await front.engine.models()
+    return service_pb2.GetServerInfoResponse(
+        version=version("moodstream"),
+        engine=front.engine.name,
+        engine_reason=front.engine_reason,
+        models=[
+            service_pb2.ModelInfo(
+                name=model.name, versions=model.versions, ready=model.ready, providers=model.providers
+            )
+            for model in models
+        ],
+        emotions=EMOTIONS,
+        polarities=POLARITIES,
+        modalities=MODALITIES,
+        limits=convert.limits_message(front.limits),
+    )

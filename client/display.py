@@ -93,7 +93,7 @@ class TableDisplay:
             case SentimentResult() if message.scope == SCOPE_WINDOW:
                 self._window(message, words, latency_ns)
             case SentimentResult() if message.scope == SCOPE_UTTERANCE:
-                self._console.print(utterance_row(message, self._width))
+                self._line(utterance_row(message, self._width))
             case MediaRejected():
                 self._console.print(_rejected_line(message))
             case SessionEvent():
@@ -108,12 +108,15 @@ class TableDisplay:
         if self._console.is_terminal:
             self._live.stop()
 
+    def _line(self, line: Text) -> None:
+        self._console.print(line, no_wrap=True, overflow="crop")
+
     def _start(self, message: SessionStarted) -> None:
         self._engine = message.engine
         title = Text.assemble((self._clip.name, "bold"), f"  {self._clip.duration_ns / NS_PER_S:.1f} s")
         title.append(f"  session {message.session_id} on {message.engine}", "dim")
-        self._console.print(title)
-        self._console.print(header(self._width, "server" if self._fast else "latency"))
+        self._line(title)
+        self._line(header(self._width, "server" if self._fast else "latency"))
         if self._console.is_terminal:
             self._live.start()
 
@@ -130,7 +133,7 @@ class TableDisplay:
         self._latency_of.pop(result.id, None)
         self._finals.append(result)
         self._heard = words
-        self._console.print(row)
+        self._line(row)
 
     def _moving(self) -> Group:
         position_s, duration_s = self._position_ns() / NS_PER_S, self._clip.duration_ns / NS_PER_S

@@ -18,20 +18,34 @@ from rich.text import Text
 from client.durations import NS_PER_MS, NS_PER_S, to_ns
 
 MIN_WIDTH: Final = 80
+POLARITY_WIDTH: Final = 90
+"""Narrower lines have no column for the polarity: the colour of the sentiment tells it."""
+
 MODALITIES: Final = ((MODALITY_AUDIO, "audio"), (MODALITY_VIDEO, "video"), (MODALITY_TEXT, "text"))
 
 _BAR_CELLS: Final = 11
-_COLUMNS: Final = (("time", 7), ("sentiment", _BAR_CELLS + 6), ("polarity", 8), ("emotion", 12))
+_TIME_CELLS: Final = 7
+_SENTIMENT_CELLS: Final = _BAR_CELLS + 6
+_POLARITY_CELLS: Final = 8
+_EMOTION_CELLS: Final = 12
 _MODALITY_CELLS: Final = 5
+_SHARES_CELLS: Final = 3 * _MODALITY_CELLS + 2
 _LATENCY_CELLS: Final = 7
 _GAP: Final = " "
-_SHARES_CELLS: Final = 3 * _MODALITY_CELLS + 2
-_FIXED_CELLS: Final = (
-    sum(cells for _, cells in _COLUMNS) + _SHARES_CELLS + _LATENCY_CELLS + len(_GAP) * (len(_COLUMNS) + 2)
-)
 _SPARKS: Final = "▁▂▃▄▅▆▇█"
 _NEUTRAL_BAND: Final = 0.1
 _POLARITY_STYLES: Final = {"negative": "red", "neutral": "yellow", "positive": "green"}
+
+
+def clock(offset_ns: int) -> str:
+    """Return a session time in at most seven cells: `2.5 s`, `12:34.5`, `1:02:03`."""
+    seconds = offset_ns / NS_PER_S
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(seconds, 60)
+    if minutes < 60:
+        return f"{minutes:.0f}:{seconds:04.1f}"
+    return f"{minutes // 60:.0f}:{minutes % 60:02.0f}:{seconds:02.0f}"
 
 
 def style_of(sentiment: float) -> str:
@@ -75,11 +89,11 @@ def header(width: int, last_column: str = "latency") -> Text:
     """Return the names of the columns."""
     names = [name for _, name in MODALITIES]
     row = _join(
-        Text("time".rjust(6) + " "),
+        Text("time".rjust(6).ljust(_TIME_CELLS)),
         Text(_fit("words", _words_cells(width))),
-        Text("- sentiment +".ljust(_BAR_CELLS + 6)),
-        Text("polarity"),
-        Text("emotion".ljust(12)),
+        Text("- sentiment +".ljust(_SENTIMENT_CELLS)),
+        *([Text("polarity")] if width >= POLARITY_WIDTH else []),
+        Text("emotion".ljust(_EMOTION_CELLS)),
         Text(" ".join(name.rjust(_MODALITY_CELLS) for name in names)),
         Text(last_column.rjust(_LATENCY_CELLS)),
     )
@@ -98,11 +112,11 @@ def window_row(result: SentimentResult, words: str, heard_before: str, latency_n
         width: cells of the whole row.
     """
     row = _join(
-        Text(f"{to_ns(result.end_offset) / NS_PER_S:.1f} s".rjust(6) + " "),
+        Text(clock(to_ns(result.end_offset)).rjust(6).ljust(_TIME_CELLS)),
         _words_text(words, heard_before, _words_cells(width)),
-        *_verdict(result),
+        *_verdict(result, width),
         Text(" ").join(modality_cell(result, modality) for modality, _ in MODALITIES),
-        Text("" if latency_ns is None else f"{latency_ns / NS_PER_MS:.0f} ms".rjust(_LATENCY_CELLS), "dim"),
+        Text(("" if latency_ns is None else f"{latency_ns / NS_PER_MS:.0f} ms").rjust(_LATENCY_CELLS), "dim"),
     )
     if not result.is_final:
         row.stylize("dim")
@@ -113,7 +127,7 @@ def utterance_row(result: SentimentResult, width: int) -> Text:
     """Return the row of an utterance, in the columns of the windows."""
     start_s, end_s = to_ns(result.start_offset) / NS_PER_S, to_ns(result.end_offset) / NS_PER_S
     label = f"utterance {result.id + 1}: {start_s:.1f} to {end_s:.1f} s"
-    row = _join(Text("└─".rjust(7)), Text(_fit(label, _words_cells(width))), *_verdict(result))
+    row = _join(Text("└─".rjust(7)), Text(_fit(label, _words_cells(width))), *_verdict(result, width))
     row.stylize("italic")
     return row
 
@@ -132,17 +146,18 @@ def modality_cell(result: SentimentResult, modality: int) -> Text:
     return Text((f"({share})" if share else "-").rjust(_MODALITY_CELLS), "dim")
 
 
-def _verdict(result: SentimentResult) -> tuple[Text, Text, Text]:
-    """Sentiment, polarity and emotion, each as wide as its column."""
+def _verdict(result: SentimentResult, width: int) -> list[Text]:
+    """Sentiment, polarity where there is room, and emotion, each as wide as its column."""
     polarity, emotion = top(result.polarities), top(result.emotions)
     if not result.HasField("sentiment") or polarity is None or emotion is None:
-        return Text("no data".ljust(_BAR_CELLS + 6), "dim"), Text(" " * 8), Text(" " * 12)
-    sentiment = Text.assemble(bar(result.sentiment), (f" {result.sentiment:+.2f}", style_of(result.sentiment)))
-    return (
-        sentiment,
-        Text(_fit(polarity.label, 8), _POLARITY_STYLES.get(polarity.label, "")),
-        Text(_fit(emotion.label, 8) + f"{emotion.probability * 100:.0f}%".rjust(4)),
-    )
+        cells = [Text(_fit("no data", _SENTIMENT_CELLS), "dim"), Text(_fit("", _POLARITY_CELLS))]
+        label = Text(_fit("", _EMOTION_CELLS))
+    else:
+        style = style_of(result.sentiment)
+        cells = [Text.assemble(bar(result.sentiment), (f" {result.sentiment:+.2f}", style))]
+        cells.append(Text(_fit(polarity.label, _POLARITY_CELLS), _POLARITY_STYLES.get(polarity.label, "")))
+        label = Text(_fit(emotion.label, _EMOTION_CELLS - 4) + f"{emotion.probability * 100:.0f}%".rjust(4))
+    return [*cells[: 2 if width >= POLARITY_WIDTH else 1], label]
 
 
 def _words_text(words: str, heard_before: str, cells: int) -> Text:
@@ -160,7 +175,10 @@ def _words_text(words: str, heard_before: str, cells: int) -> Text:
 
 
 def _words_cells(width: int) -> int:
-    return max(12, max(width, MIN_WIDTH) - _FIXED_CELLS)
+    columns = [_TIME_CELLS, _SENTIMENT_CELLS, _EMOTION_CELLS, _SHARES_CELLS, _LATENCY_CELLS]
+    if width >= POLARITY_WIDTH:
+        columns.append(_POLARITY_CELLS)
+    return max(width, MIN_WIDTH) - sum(columns) - len(columns) * len(_GAP)
 
 
 def _fit(text: str, cells: int) -> str:

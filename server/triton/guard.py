@@ -12,6 +12,7 @@ holds the other end of its standard input:
 But for the last case the shared-memory regions with SHM_PREFIX are removed, and the guard exits with Triton's status.
 """
 
+import contextlib
 import ctypes
 import os
 import selectors
@@ -19,11 +20,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from enum import Enum
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 class Order(Enum):
@@ -35,9 +36,11 @@ class Order(Enum):
 
 
 def main(folder: str, shm_prefix: str, grace_s: float, command: list[str]) -> int:
-    """Run the command to its end and return its exit status, negative for a signal."""
+    """Run the command to its end and return its exit status, 128 + n for signal n."""
     wakeup = _wakeup_pipe()
     libc = ctypes.CDLL(None)
+    # The stubs of a Triton that was killed become children of this process, which can then wait for their end.
+    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
     # Safe here: this process has one thread.
     triton = subprocess.Popen(  # noqa: S603
         command,
@@ -59,7 +62,7 @@ def main(folder: str, shm_prefix: str, grace_s: float, command: list[str]) -> in
             region.unlink(missing_ok=True)
     if order is Order.STOP:
         shutil.rmtree(folder, ignore_errors=True)
-    return triton.returncode
+    return triton.returncode if triton.returncode >= 0 else 128 - triton.returncode
 
 
 def _wakeup_pipe() -> int:
@@ -87,15 +90,12 @@ def _wait_for_order(triton: subprocess.Popen[bytes], wakeup: int) -> Order:
 
 def _kill_group(triton: subprocess.Popen[bytes]) -> None:
     """Kill what is left of Triton's process group and wait until its members are gone."""
-    deadline = time.monotonic() + 2
-    while time.monotonic() < deadline:
-        try:
-            os.killpg(triton.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            break
-        triton.poll()
-        time.sleep(0.01)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(triton.pid, signal.SIGKILL)
     triton.wait()
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.waitpid(-triton.pid, 0)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """Which models answer, who wants to know, and when one must be looked at again. No I/O."""
 
 import asyncio
+import contextlib
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -72,11 +74,9 @@ class Health:
             left_s = state.last_success + period_s - time.monotonic()
             if left_s <= 0:
                 break
-            try:
-                async with asyncio.timeout(left_s):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None if math.isinf(left_s) else left_s):
                     await state.doubt.wait()
-            except TimeoutError:
-                continue
         state.doubt.clear()
         failure, state.failure = state.failure, ""
         return failure

@@ -53,7 +53,7 @@ class TritonProcess:
         return self._process.returncode is None
 
     async def wait(self) -> int:
-        """Wait until Triton has ended and its output is read; return its exit status (negative: a signal)."""
+        """Wait until Triton has ended and its output is read; return its exit status (128 + n: signal n)."""
         status = await self._process.wait()
         await asyncio.wait([self._reader], timeout=1)
         return status

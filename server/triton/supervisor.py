@@ -6,6 +6,7 @@ loading the model gives it a new one. How a Triton is launched is the business o
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -139,10 +140,11 @@ class Supervisor:
             complaint = await self._health.wait_for_doubt(probe.model, max(_PROBE_PERIOD_S, probe_s / _PROBE_SHARE))
             await self._up.wait()
             started = time.monotonic()
-            if _means_dead_stub(complaint) and started - reloaded > _STALE_S:
+            trusting = started - reloaded > _STALE_S
+            if trusting and _means_dead_stub(complaint):
                 finding = Finding(complaint)
             else:
-                finding = await self._probe(probe)
+                finding = await self._look(probe, trusting)
                 probe_s = time.monotonic() - started
             if not self._up.is_set():
                 continue
@@ -155,6 +157,19 @@ class Supervisor:
                 self._health.set_available(probe.model, False, f"{finding.problem}; being reloaded")
                 await self._repair(probe)
                 answered = reloaded = time.monotonic()
+
+    async def _look(self, probe: Probe, trusting: bool) -> Finding:
+        """Probe the model, unless a caller, whose call stood before the probe, hears of a dead stub earlier."""
+        probing = asyncio.create_task(self._probe(probe))
+        hearing = asyncio.create_task(self._health.wait_for_doubt(probe.model, math.inf))
+        try:
+            await asyncio.wait((probing, hearing), return_when=asyncio.FIRST_COMPLETED)
+            if trusting and hearing.done() and _means_dead_stub(hearing.result()):
+                return Finding(hearing.result())
+            return await probing
+        finally:
+            probing.cancel()
+            hearing.cancel()
 
     async def _probe(self, probe: Probe) -> Finding:
         try:

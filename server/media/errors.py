@@ -1,0 +1,12 @@
+"""What the media layer says about data that it cannot use."""
+
+from contract.timing import NS_PER_S
+
+
+class MediaError(ValueError):
+    """A message's media can't be used: says what was wrong, where, and what was expected. The stream can go on."""
+
+
+def seconds(offset_ns: int) -> str:
+    """Write a session offset for a person: `1.2 s`, to the microsecond."""
+    return f"{round(offset_ns / NS_PER_S, 6):g} s"

@@ -1,0 +1,155 @@
+"""Reads the images of a stream: checks the header first, then decodes no finer than needed. It knows no faces."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+import cv2
+import numpy as np
+
+from contract.faces import Image
+from server.media.errors import MediaError
+
+MIN_SIDE: Final = 16
+MAX_SIDE: Final = 4096
+MAX_PIXELS: Final = 4096 * 2304
+"""More than 4K UHD has. What a header announces is checked before a byte of the image is decoded."""
+MAX_SCANS: Final = 64
+"""Of a progressive JPEG: usual ones have about ten, each costs a pass over the whole image."""
+
+_REDUCED: Final = {
+    1: cv2.IMREAD_COLOR_RGB,
+    2: cv2.IMREAD_REDUCED_COLOR_2 | cv2.IMREAD_COLOR_RGB,
+    4: cv2.IMREAD_REDUCED_COLOR_4 | cv2.IMREAD_COLOR_RGB,
+    8: cv2.IMREAD_REDUCED_COLOR_8 | cv2.IMREAD_COLOR_RGB,
+}
+_PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+# Start of frame, ITU-T T.81 table B.1: C0 to CF without DHT (C4), JPG (C8) and DAC (CC).
+_JPEG_FRAME_MARKERS: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_JPEG_BARE_MARKERS: Final = frozenset({0x01, *range(0xD0, 0xD8)})
+_JPEG_START_OF_SCAN: Final = b"\xff\xda"
+
+
+class VideoEncoding(StrEnum):
+    """How a message's bytes are to be read."""
+
+    JPEG = "jpeg"
+    PNG = "png"
+    RGB24 = "rgb24"
+
+
+class ImageSize(NamedTuple):
+    """Pixels, as the header says."""
+
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class VideoSettings:
+    """What a session said about its images; raises MediaError when it can't be.
+
+    Width and height are of RGB24 only, and required there: other encodings carry their size in each image.
+    """
+
+    encoding: VideoEncoding
+    face_crop: bool = False
+    width: int | None = None
+    height: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.encoding == VideoEncoding.RGB24:
+            if self.width is None or self.height is None:
+                raise MediaError("rgb24 images need width and height")
+            _check_size(ImageSize(self.width, self.height))
+
+
+def read_size(settings: VideoSettings, data: bytes) -> ImageSize:
+    """Return what the header of an image says, without decoding it.
+
+    Raises:
+        MediaError: the data is not an image of this encoding, or its sides lie outside the bounds.
+    """
+    if not data:
+        raise MediaError(f"{settings.encoding} image is empty")
+    match settings.encoding:
+        case VideoEncoding.JPEG:
+            size = _jpeg_size(data)
+        case VideoEncoding.PNG:
+            size = _png_size(data)
+        case VideoEncoding.RGB24:
+            return _rgb24_size(settings, data)
+    _check_size(size)
+    return size
+
+
+def decode(settings: VideoSettings, size: ImageSize, data: bytes, reduction: int = 1) -> Image:
+    """Decode an image whose header was read, shrunk by `reduction` (1, 2, 4 or 8; RGB24 is never shrunk).
+
+    Returns:
+        uint8 [H, W, 3], RGB, upright where the image carries an EXIF orientation.
+
+    Raises:
+        MediaError: the image is truncated or corrupt. Flipped bits within a JPEG's coefficients can't be noticed.
+    """
+    raw = np.frombuffer(data, np.uint8)
+    if settings.encoding == VideoEncoding.RGB24:
+        return raw.reshape(size.height, size.width, 3)
+    if settings.encoding == VideoEncoding.JPEG and data.count(_JPEG_START_OF_SCAN) > MAX_SCANS:
+        raise MediaError(f"JPEG image has more than {MAX_SCANS} scans")
+    try:
+        image = cv2.imdecode(raw, _REDUCED[reduction])
+    except cv2.error as error:
+        raise MediaError(f"{settings.encoding} image can't be decoded: {error.err}") from error
+    if image is None:
+        raise MediaError(f"{settings.encoding} image of {size.width} x {size.height} is truncated or corrupt")
+    return np.asarray(image, dtype=np.uint8)
+
+
+def coarsest_reduction(factor: float) -> int:
+    """Return the largest reduction that shrinks by no more than `factor`."""
+    return max(step for step in _REDUCED if step == 1 or step <= factor)
+
+
+def _check_size(size: ImageSize) -> None:
+    width, height = size
+    if min(size) < MIN_SIDE or max(size) > MAX_SIDE or width * height > MAX_PIXELS:
+        raise MediaError(
+            f"image of {width} x {height}: sides must be {MIN_SIDE} to {MAX_SIDE} pixels, "
+            f"with at most {MAX_PIXELS / 1e6:.1f} million pixels"
+        )
+
+
+def _rgb24_size(settings: VideoSettings, data: bytes) -> ImageSize:
+    assert settings.width is not None and settings.height is not None  # noqa: PT018  # checked in __post_init__
+    expected = settings.width * settings.height * 3
+    if len(data) != expected:
+        raise MediaError(
+            f"rgb24 image of {len(data)} bytes: {settings.width} x {settings.height} takes {expected} bytes"
+        )
+    return ImageSize(settings.width, settings.height)
+
+
+def _png_size(data: bytes) -> ImageSize:
+    if not data.startswith(_PNG_SIGNATURE) or data[12:16] != b"IHDR" or len(data) < 24:
+        raise MediaError(f"not a PNG image: {len(data)} bytes that begin with {data[:8].hex(' ')}")
+    return ImageSize(int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big"))
+
+
+def _jpeg_size(data: bytes) -> ImageSize:
+    """Walk over the segments up to the start of frame (T.81, annex B)."""
+    if not data.startswith(b"\xff\xd8\xff"):
+        raise MediaError(f"not a JPEG image: {len(data)} bytes that begin with {data[:8].hex(' ')}")
+    position = 2
+    while position + 4 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker == 0xFF or marker in _JPEG_BARE_MARKERS:
+            position += 1 if marker == 0xFF else 2
+            continue
+        if marker == _JPEG_START_OF_SCAN[1]:
+            break
+        if marker in _JPEG_FRAME_MARKERS and position + 9 <= len(data):
+            height, width = data[position + 5 : position + 7], data[position + 7 : position + 9]
+            return ImageSize(int.from_bytes(width, "big"), int.from_bytes(height, "big"))
+        position += 2 + max(2, int.from_bytes(data[position + 2 : position + 4], "big"))
+    raise MediaError(f"JPEG image of {len(data)} bytes has no frame header")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Self
 
+import grpc
 from numpy.typing import NDArray
 from tritonclient.grpc import model_config_pb2
 from tritonclient.utils import InferenceServerException
@@ -23,7 +24,7 @@ _TRANSIENT_WORDS: Final = ("is not healthy", "has no available versions")
 
 
 class TritonEngine:
-    """`Engine` over gRPC. `url` is also where KServe calls are passed on to."""
+    """`Engine` over gRPC. `channel` is for calls that are passed on as bytes."""
 
     name = "triton"
 
@@ -33,8 +34,8 @@ class TritonEngine:
         Of the embedded server it is known which models are being repaired, so that calls to them fail at once, and
         which providers their sessions got; of others the kind of the model's instances is taken for that.
         """
-        self.url = url
         self._client = triton_client.connect(url)
+        self.channel = grpc.aio.insecure_channel(url, options=triton_client.CHANNEL_OPTIONS)
         self._embedded = embedded
         self._seen: dict[str, LoadedModel] = {}
 
@@ -74,8 +75,9 @@ class TritonEngine:
         return [await self._describe(name, ready) for name, ready in versions.items()]
 
     async def close(self) -> None:
-        """Close the connection, and stop the embedded server if there is one."""
+        """Close the connections, and stop the embedded server if there is one."""
         await self._client.close()
+        await self.channel.close()
         if self._embedded is not None:
             await self._embedded.__aexit__(None, None, None)
 
@@ -86,13 +88,17 @@ class TritonEngine:
         """
         return self._embedded.subscribe(listener) if self._embedded is not None else _nothing
 
+    def report_failure(self, model: str, message: str) -> None:
+        """Have the supervisor of an embedded server look at a model that gave no answer, `message` being its words."""
+        if self._embedded is not None:
+            self._embedded.health.failed(model, message)
+
     def _translated(self, model: str, error: InferenceServerException) -> EngineError:
         status = triton_client.status_name(error)
         message = error.message() or status or "no answer"
         if status not in _TRANSIENT and not any(words in message for words in _TRANSIENT_WORDS):
             return EngineError(model, message)
-        if self._embedded is not None:
-            self._embedded.health.failed(model, message)
+        self.report_failure(model, message)
         return ModelUnavailableError(model, message)
 
     async def _describe(self, model: str, versions: tuple[str, ...]) -> LoadedModel:

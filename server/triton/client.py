@@ -22,7 +22,7 @@ from tritonclient.utils import (
 Tensors = Mapping[str, NDArray[Any]]
 
 MAX_MESSAGE_BYTES: Final = 64 << 20
-_CHANNEL_OPTIONS: Final = [
+CHANNEL_OPTIONS: Final = [
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     # A restarted server is found again within this time; gRPC's own backoff grows to two minutes.
@@ -37,7 +37,7 @@ _CHANNEL_OPTIONS: Final = [
 
 def connect(url: str) -> InferenceServerClient:
     """Return a client for `host:port` or `unix:path`; it connects with the first call."""
-    return InferenceServerClient(url, channel_args=_CHANNEL_OPTIONS)
+    return InferenceServerClient(url, channel_args=CHANNEL_OPTIONS)
 
 
 async def infer(

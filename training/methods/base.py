@@ -1,0 +1,52 @@
+"""The contract of a distillation method."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor, nn
+
+from training.outputs import Batch, Output
+
+Need = Literal["logits", "score", "features", "target"]
+Terms = dict[str, Tensor]
+"""Named, unreduced terms, each [B]. A term that belongs to one teacher is called `term/teacher`, so that a weigher can
+multiply it per sample and per teacher before the mean; one without a slash concerns all teachers at once."""
+
+
+class Method(nn.Module, ABC):
+    """What is matched between a student and its teachers.
+
+    The mathematics is a pure function in the method's module; the class holds the hyper-parameters, a frozen dataclass
+    with a docstring under each field, and whatever is trainable (adapters, kernels), which the optimiser gets through
+    `parameters()`.
+    """
+
+    name: ClassVar[str]
+    family: ClassVar[Literal["A", "B", "C", "D", "E"]]
+    paper: ClassVar[str]
+    """Authors, title, venue, year."""
+    equation: ClassVar[str]
+    """In plain text, with the symbols of the paper."""
+    needs: ClassVar[frozenset[Need]]
+    Config: ClassVar[type[Any]]
+
+    def __init__(self, **hyperparameters: Any) -> None:
+        """Check and keep the hyper-parameters; raises TypeError or ValueError that names the wrong one."""
+        super().__init__()
+        self.config = self.Config(**hyperparameters)
+
+    def build(self, student: Output, teachers: Mapping[str, Output]) -> None:
+        """Create what is trainable from the shapes of example outputs; called once, before the optimiser is made.
+
+        Raises:
+            ValueError: the outputs lack what the method needs, or widths don't fit; says what to change.
+        """
+
+    @abstractmethod
+    def loss(self, student: Output, teachers: Mapping[str, Output], batch: Batch) -> Terms:
+        """Return the method's named, unreduced terms.
+
+        Raises:
+            ValueError: an output lacks what the method needs; says which and what to change.
+        """

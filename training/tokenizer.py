@@ -13,7 +13,6 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from torch import Tensor
 
 from contract.text import SPECIAL_TOKENS, frame_pieces
-from training.data import meld, sst_mr, tweeteval, vader
 from training.models.text import VOCABULARY
 
 
@@ -30,18 +29,6 @@ def train_tokenizer(texts: Iterable[str]) -> Tokenizer:
     if tokenizer.get_vocab_size() != VOCABULARY:
         raise ValueError(f"the texts give {tokenizer.get_vocab_size()} pieces, {VOCABULARY} are needed")
     return tokenizer
-
-
-def training_texts(root: Path) -> list[str]:
-    """Return the training sentences of every text corpus: the tokenizer, too, sees no test sentence."""
-    corpora = (
-        sst_mr.load_sst5(root, "train"),
-        sst_mr.load_mr(root),
-        meld.load(root, "train"),
-        tweeteval.load(root, "train"),
-        vader.load(root, "train"),
-    )
-    return [sentence.text for corpus in corpora for sentence in corpus]
 
 
 def load_tokenizer(path: Path) -> Tokenizer:

@@ -6,6 +6,7 @@ covers the whole second of context.
 
 from typing import Final
 
+import torch
 from torch import Tensor, nn
 
 from contract.models import EMBEDDING_DIM
@@ -75,10 +76,24 @@ class AudioEncoder(nn.Module):
 
     def encode_mel(self, mel: Tensor) -> Encoded:
         """The same from log-mel frames [B, MELS, 150]: training masks stripes of them."""
-        slots = self.blocks(self.stem(self.scale(mel))).transpose(1, 2)
-        embedding = self.norm(slots[:, -AUDIO_SLOTS_PER_HOP:])
+        embedding = self._slots(mel)[:, -AUDIO_SLOTS_PER_HOP:]
         logits, sentiment = self.head(embedding.mean(dim=1))
         return Encoded(embedding, logits, sentiment)
+
+    def hop_scores(self, mel: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits [B, 3, 7] and sentiment [B, 3] of every hop of the chunk: the older ones train the net as well.
+
+        They have less context, as the first hops of a session have.
+        """
+        slots = self._slots(mel)
+        pooled = torch.unflatten(slots, 1, (-1, AUDIO_SLOTS_PER_HOP)).mean(dim=2)
+        logits, sentiment = self.head(pooled)
+        return logits, sentiment.squeeze(-1)
+
+    def _slots(self, mel: Tensor) -> Tensor:
+        """Return the embeddings of all 100 ms slots of the chunk, [B, 15, D]."""
+        slots: Tensor = self.norm(self.blocks(self.stem(self.scale(mel))).transpose(1, 2))
+        return slots
 
     def forward(self, pcm: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return EMBEDDING, EMOTION, SENTIMENT."""

@@ -43,8 +43,11 @@ class VideoEncoder(nn.Module):
         self.head = EmotionHead(width, dropout)
 
     def encode(self, face: Tensor) -> Encoded:
-        """Return the embedding [B, D] and what the face says; `face` may be uint8 or float grey levels 0..255."""
-        grey = face.float() @ self.luma
+        """Return the embedding [B, D] and what the face says."""
+        return self.encode_grey(face.float() @ self.luma)
+
+    def encode_grey(self, grey: Tensor) -> Encoded:
+        """The same from grey levels 0..255, float [B, 64, 64]: the training images have no colour."""
         mean = grey.mean(dim=(1, 2), keepdim=True)
         centred = grey - mean
         deviation = centred.square().mean(dim=(1, 2), keepdim=True).sqrt()

@@ -24,7 +24,9 @@ class SessionLimits:
     max_chunk_ns: int = 5 * NS_PER_S
     idle_timeout_ns: int = 60 * NS_PER_S
     max_gap_ns: int = 60 * NS_PER_S
-    max_clip_bytes: int = 256 * MIB
+    max_clips: int = 4
+    """Media files that are held in memory at a time."""
+    max_clip_bytes: int = 64 * MIB
     max_clip_ns: int = 600 * NS_PER_S
 
 

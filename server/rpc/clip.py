@@ -6,8 +6,10 @@ from dataclasses import replace
 import grpc
 from moodstream.v1 import clip_pb2
 
+from server.media.errors import MediaError
 from server.rpc import convert
-from server.rpc.events import Closed, CloseReason, Event, Rejected, UtteranceResult, WindowResult
+from server.rpc.clip_file import opened_file, play
+from server.rpc.events import Closed, Event, Rejected, UtteranceResult, WindowResult
 from server.rpc.front import AdmissionError, Front
 from server.rpc.intake import reading
 from server.rpc.runner import RECORDED, SessionRunner
@@ -20,17 +22,19 @@ Context = grpc.aio.ServicerContext[Request, Response]
 async def analyze_clip(front: Front, requests: AsyncIterator[Request], context: Context) -> Response:
     """Analyse a clip given as session messages or as a media file; one call, one response."""
     first = await anext(requests, None)
-    source = None if first is None else first.config.WhichOneof("source")
+    config = clip_pb2.ClipConfig() if first is None else first.config
     try:
-        if first is not None and source == "session":
-            return await _analyze_messages(front, first.config, requests)
-    except convert.ConfigError as error:
+        match config.WhichOneof("source"):
+            case "session":
+                return await _analyze_messages(front, config, requests)
+            case "file":
+                return await _analyze_file(front, config.file, requests)
+            case _:
+                raise convert.ConfigError("the first message must be config, with either file or session set")
+    except (convert.ConfigError, MediaError) as error:
         await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
     except AdmissionError as error:
         await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
-    await context.abort(
-        grpc.StatusCode.INVALID_ARGUMENT, "the first message must be config, with either file or session set"
-    )
 
 
 async def _analyze_messages(front: Front, config: clip_pb2.ClipConfig, requests: AsyncIterator[Request]) -> Response:
@@ -38,6 +42,14 @@ async def _analyze_messages(front: Front, config: clip_pb2.ClipConfig, requests:
     media = convert.media_settings(config.session)
     async with front.session(settings, media, RECORDED) as (_, runner), reading(requests, runner, front.limits):
         return await _collect(front, runner)
+
+
+async def _analyze_file(front: Front, file: clip_pb2.MediaFile, requests: AsyncIterator[Request]) -> Response:
+    with front.file():
+        async with opened_file(file, requests, front.limits) as opened:
+            session = front.session(opened.settings, opened.media, RECORDED)
+            async with session as (_, runner), play(opened, runner):
+                return await _collect(front, runner)
 
 
 async def _collect(front: Front, runner: SessionRunner) -> Response:

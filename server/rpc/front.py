@@ -1,8 +1,8 @@
 """What all calls share: the engine, the batchers, the media thread, and the admission of sessions."""
 
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 from moodstream.v1 import session_pb2
@@ -36,6 +36,7 @@ class Front:
     limits: SessionLimits
     sessions: dict[str, SessionRunner] = field(default_factory=dict)
     _draining: bool = False
+    _files: int = 0
 
     @asynccontextmanager
     async def session(
@@ -55,6 +56,17 @@ class Front:
         finally:
             del self.sessions[session_id]
             await runner.close()
+
+    @contextmanager
+    def file(self) -> Iterator[None]:
+        """Admit a media file, which is held in memory; raises AdmissionError."""
+        if self._files >= self.limits.max_clips:
+            raise AdmissionError(f"the server reads {self.limits.max_clips} media files now, which is its limit")
+        self._files += 1
+        try:
+            yield
+        finally:
+            self._files -= 1
 
     def drain(self) -> None:
         """Take no more sessions and finish those that run: their clients get all results and the totals."""

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -11,23 +12,31 @@ from moodstream.v1 import clip_pb2, service_pb2_grpc, session_pb2
 from client import Clip, builtin_clip
 from client.clip import Media, clip_request, stream_request
 from server.app import Running, running_server
-from server.inference.select import EngineSettings
+from server.inference.select import EngineChoice, EngineSettings
 from server.settings import ServerSettings
-
-REPOSITORY = Path(__file__).parents[3] / "model_repository"
 
 
 @pytest.fixture(scope="session")
-async def onnx_server() -> AsyncIterator[Running]:
+def settings_for(repository: Path) -> Callable[..., ServerSettings]:
+    """Settings of a server on a free port, by its engine."""
+
+    def settings(engine: EngineChoice, **others: Any) -> ServerSettings:
+        return ServerSettings(EngineSettings(repository, engine), port=0, **others)
+
+    return settings
+
+
+@pytest.fixture(scope="session")
+async def onnx_server(settings_for) -> AsyncIterator[Running]:
     """A server with the in-process engine."""
-    async with running_server(ServerSettings(EngineSettings(REPOSITORY, "onnxruntime"), port=0)) as running:
+    async with running_server(settings_for("onnxruntime")) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-async def triton_server() -> AsyncIterator[Running]:
-    """A server with the embedded Triton."""
-    async with running_server(ServerSettings(EngineSettings(REPOSITORY, "triton"), port=0)) as running:
+async def triton_server(settings_for) -> AsyncIterator[Running]:
+    """A server with the embedded Triton. Do not kill parts of it: others use it."""
+    async with running_server(settings_for("triton")) as running:
         yield running
 
 

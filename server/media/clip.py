@@ -175,15 +175,16 @@ class _PendingAudio:
         self._given = 0
         self._frames: list[NDArray[np.float32]] = []
         self._held = 0
-        self._to_mono = av.AudioResampler(format="flt", layout="mono", rate=self._rate)
+        self._convert = av.AudioResampler(format="flt", rate=self._rate)
 
     def _hold(self, frame: av.AudioFrame | None) -> None:
         try:
-            converted = self._to_mono.resample(frame)
+            converted = self._convert.resample(frame)
         except (av.FFmpegError, ValueError) as error:
             raise MediaError("the clip's audio changes its format on the way") from error
         for part in converted:
-            samples = part.to_ndarray().reshape(-1).astype(np.float32)
+            # The mean, as for a session's audio: FFmpeg's own mix is louder and may leave [-1, 1].
+            samples = part.to_ndarray().reshape(-1, part.layout.nb_channels).mean(axis=1, dtype=np.float32)
             self._frames.append(samples)
             self._held += len(samples)
 

@@ -1,0 +1,120 @@
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from contract.timing import NS_PER_S
+from server.media.faces import Box
+from server.media.tracking import IDLE_SEARCH_NS, KEEP_NS, LOOK_AROUND_NS, SEARCH_NS, FaceTracker
+
+Image = NDArray[np.uint8]
+PICTURE = np.zeros((480, 640, 3), np.uint8)
+SLOT_NS = 200_000_000
+
+
+class Scene:
+    """A detector that sees the boxes that a test puts before it, and counts how often it looks."""
+
+    def __init__(self) -> None:
+        self.faces: list[Box] = []
+        self.turned_away = False
+        self.scans: list[bool] = []
+        self.looks_near = 0
+
+    def scan(self, picture: Image, fine: bool) -> list[Box]:
+        self.scans.append(fine)
+        return [] if self.turned_away else [box for box in self.faces if (box.width < 100) == fine]
+
+    def near(self, picture: Image, last: Box) -> Box | None:
+        self.looks_near += 1
+        close = [] if self.turned_away else [box for box in self.faces if box.overlap(last) > 0.3]
+        return max(close, key=last.overlap, default=None)
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+def test_a_followed_face_needs_a_full_search_every_two_seconds_only(scene: Scene) -> None:
+    tracker = FaceTracker(scene)
+    scene.faces = [Box(100, 100, 150, 150)]
+    for slot in range(50):
+        assert tracker.find(slot * SLOT_NS, PICTURE) == (100, 100, 150, 150)
+    assert len(scene.scans) == 10 * NS_PER_S // LOOK_AROUND_NS
+    assert scene.looks_near == 49
+
+
+def test_nobody_is_searched_for_in_turns_and_ever_more_rarely(scene: Scene) -> None:
+    tracker = FaceTracker(scene)
+    wanted = [time_ns for time_ns in range(0, 10 * NS_PER_S, 40_000_000) if _look(tracker, time_ns)]
+    pauses = np.diff(wanted)
+    assert list(pauses[:3]) == [SEARCH_NS] * 3
+    assert set(pauses[3:]) == {IDLE_SEARCH_NS}
+    # The first search looks for both at once, so that a session begins with a face.
+    assert scene.scans[:6] == [False, True, True, False, True, False]
+
+
+def _look(tracker: FaceTracker, time_ns: int) -> bool:
+    wants = tracker.wants(time_ns)
+    if wants:
+        assert tracker.find(time_ns, PICTURE) is None
+    return wants
+
+
+def test_a_small_face_is_found_at_once(scene: Scene) -> None:
+    scene.faces = [Box(10, 10, 60, 60)]
+    assert FaceTracker(scene).find(0, PICTURE) == (10, 10, 60, 60)
+
+
+def test_a_face_that_turns_away_is_expected_back_at_its_place(scene: Scene) -> None:
+    tracker = FaceTracker(scene)
+    scene.faces = [Box(100, 100, 150, 150)]
+    assert tracker.find(0, PICTURE)
+    scene.turned_away = True
+    assert tracker.find(SLOT_NS, PICTURE) is None
+    assert tracker.find(SLOT_NS + KEEP_NS // 2, PICTURE) is None
+    scene.turned_away = False
+    searches = len(scene.scans)
+    assert tracker.find(SLOT_NS + KEEP_NS // 2 + 1, PICTURE) == (100, 100, 150, 150)
+    assert len(scene.scans) == searches
+
+
+def test_a_face_gone_for_long_is_forgotten(scene: Scene) -> None:
+    tracker = FaceTracker(scene)
+    scene.faces = [Box(100, 100, 150, 150)]
+    tracker.find(0, PICTURE)
+    scene.faces = []
+    tracker.find(KEEP_NS + 1, PICTURE)
+    assert tracker.box is None
+
+
+def test_the_same_person_stays_until_another_is_much_larger(scene: Scene) -> None:
+    tracker = FaceTracker(scene)
+    mine, other = Box(50, 100, 150, 150), Box(400, 100, 180, 180)
+    scene.faces = [mine]
+    tracker.find(0, PICTURE)
+    scene.faces = [other, mine]
+    assert tracker.find(LOOK_AROUND_NS, PICTURE) == mine
+    scene.faces = [Box(350, 50, 240, 240), mine]
+    assert tracker.find(2 * LOOK_AROUND_NS, PICTURE) == (350, 50, 240, 240)
+
+
+def test_boxes_are_smoothed_but_a_jump_is_not(scene: Scene) -> None:
+    tracker = FaceTracker(scene)
+    scene.faces = [Box(100, 100, 100, 100)]
+    tracker.find(0, PICTURE)
+    scene.faces = [Box(110, 100, 100, 100)]
+    assert tracker.find(SLOT_NS, PICTURE) == pytest.approx((106, 100, 100, 100))
+    scene.faces = [Box(400, 300, 100, 100)]
+    assert tracker.find(SLOT_NS * 2 + SEARCH_NS, PICTURE) == (400, 300, 100, 100)
+
+
+def test_other_resolutions_follow_and_other_proportions_begin_anew(scene: Scene) -> None:
+    tracker = FaceTracker(scene)
+    scene.faces = [Box(200, 100, 200, 200)]
+    tracker.find(0, PICTURE)
+    scene.faces = [Box(100, 50, 100, 100)]
+    assert tracker.find(SLOT_NS, PICTURE[::2, ::2]) == (100, 50, 100, 100)
+    assert len(scene.scans) == 1
+    assert tracker.find(2 * SLOT_NS, PICTURE.transpose(1, 0, 2)) is not None
+    assert len(scene.scans) == 2

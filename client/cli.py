@@ -85,7 +85,7 @@ def stream(
     async def work() -> Exit:
         clip = await asyncio.to_thread(load_clip, file, transcript, options, not no_text)
         session = Session(clip, Pacer(fast=fast))
-        display: Display = JsonDisplay() if json else TableDisplay(_console(), clip, lambda: session.position_ns, fast)
+        display: Display = JsonDisplay() if json else TableDisplay(_console(), clip, session.position, fast)
         async with MoodstreamClient(server, _token(token_file)) as client:
             return await session.run(client, display, strict)
 

@@ -15,16 +15,16 @@ from rich.text import Text
 from client.api import Message
 from client.clip import Clip
 from client.durations import NS_PER_S, to_ns
+from client.heard import Heard
 from client.jsonlines import message_line, modality_name
 from client.latency import Latencies
-from client.rows import header, spark, utterance_row, window_row
+from client.rows import header, moving_row, utterance_row, window_row
 from client.summary import summary_panel
 
 MAX_WIDTH = 120
 """Lines are no longer than this, however wide the terminal is."""
 
 _REFRESH_PER_S = 10
-_LIVE_SPARKS = 40
 
 
 class Display(Protocol):
@@ -58,17 +58,17 @@ class JsonDisplay:
 class TableDisplay:
     """Rows of final windows, which stay, and below them, in a terminal, what is still moving."""
 
-    def __init__(self, console: Console, clip: Clip, position_ns: Callable[[], int], fast: bool) -> None:
+    def __init__(self, console: Console, clip: Clip, position: Callable[[], tuple[int, str]], fast: bool) -> None:
         """Prepare the table.
 
         Args:
             console: where to draw.
             clip: what is streamed.
-            position_ns: says how much of the clip has been sent.
+            position: says how much of the clip has been sent, and the words that are being heard.
             fast: the session is not paced: instead of the latency, the server's own time is shown.
         """
         self._console, self._clip, self._fast = console, clip, fast
-        self._position_ns = position_ns
+        self._position = position
         self._width = min(console.width, MAX_WIDTH)
         self._finals: list[SentimentResult] = []
         self._pending: dict[int, Text] = {}
@@ -136,10 +136,9 @@ class TableDisplay:
         self._line(row)
 
     def _moving(self) -> Group:
-        position_s, duration_s = self._position_ns() / NS_PER_S, self._clip.duration_ns / NS_PER_S
-        clock = Text(f"{position_s:6.1f} / {duration_s:.1f} s  ", "dim")
+        position_ns, words = self._position()
         course = [result.sentiment if result.HasField("sentiment") else None for result in self._finals]
-        return Group(*self._pending.values(), clock.append_text(spark(course[-_LIVE_SPARKS:])))
+        return Group(*self._pending.values(), moving_row(position_ns, words, self._heard, course, self._width))
 
     def _summary(self, closed: SessionClosed) -> Any:
         notes = {
@@ -153,19 +152,25 @@ class TableDisplay:
         return summary_panel(self._clip.name, summary, self._finals, closed.totals, notes, self._width)
 
 
-def print_clip(console: Console, name: str, response: AnalyzeClipResponse) -> None:
-    """Print an analysed clip: a row per window and the summary."""
+def print_clip(console: Console, name: str, response: AnalyzeClipResponse, heard: Heard) -> None:
+    """Print an analysed clip: a row per window, the utterances where they end, and the summary."""
     width = min(console.width, MAX_WIDTH)
     console.print(Text(name, "bold"))
     console.print(header(width, ""))
+    before = ""
+    utterances = list(response.utterances)
     for result in response.windows:
-        console.print(window_row(result, "", "", None, width))
-    for result in response.utterances:
+        words = heard.at(to_ns(result.end_offset))
+        console.print(window_row(result, words, before, None, width))
+        before = words
+        while utterances and to_ns(utterances[0].end_offset) <= to_ns(result.end_offset):
+            console.print(utterance_row(utterances.pop(0), width))
+    for result in utterances:
         console.print(utterance_row(result, width))
     for rejected in response.rejected:
         console.print(_rejected_line(rejected))
-    notes = {"windows": str(len(response.windows))}
     summary = response.summary if response.HasField("summary") else None
+    notes = {"windows": str(len(response.windows))}
     console.print(summary_panel(name, summary, response.windows, response.totals, notes, width))
 
 

@@ -22,6 +22,10 @@ class Heard:
         elif isinstance(media, EndOfUtterance):
             self._utterance_ends.append(to_ns(media.offset))
 
+    def now(self) -> str:
+        """Return all words so far of the utterance that is going on."""
+        return self.at(max((end for _, end, _ in self._words), default=0) + 1)
+
     def at(self, end_ns: int) -> str:
         """Return the words of the utterance that is current in a window ending at `end_ns`."""
         begin_ns = max((offset_ns for offset_ns in self._utterance_ends if offset_ns < end_ns), default=0)

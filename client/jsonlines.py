@@ -42,6 +42,7 @@ from client.durations import NS_PER_MS, NS_PER_S, to_ns
 
 Json = dict[str, Any]
 
+_DIGITS = 6
 _STATUS_NAMES = {status.value[0]: status.name for status in grpc.StatusCode}
 
 
@@ -94,8 +95,8 @@ def result_line(result: SentimentResult) -> Json:
         "final": result.is_final,
         "start_s": to_ns(result.start_offset) / NS_PER_S,
         "end_s": to_ns(result.end_offset) / NS_PER_S,
-        "sentiment": result.sentiment if result.HasField("sentiment") else None,
-        "confidence": result.confidence if result.HasField("confidence") else None,
+        "sentiment": round(result.sentiment, _DIGITS) if result.HasField("sentiment") else None,
+        "confidence": round(result.confidence, _DIGITS) if result.HasField("confidence") else None,
         "polarities": _scores(result.polarities),
         "emotions": _scores(result.emotions),
         "modalities": {modality_name(m.modality): _modality(m) for m in result.modalities},
@@ -149,16 +150,16 @@ def info_line(target: str, info: GetServerInfoResponse) -> Json:
 
 
 def _scores(scores: Iterable[LabelScore]) -> dict[str, float]:
-    return {score.label: score.probability for score in scores}
+    return {score.label: round(score.probability, _DIGITS) for score in scores}
 
 
 def _modality(modality: ModalityResult) -> Json:
     has_scores = modality.HasField("scores")
     return {
         "status": status_name(modality.status),
-        "contribution": modality.contribution if modality.HasField("contribution") else None,
-        "coverage": modality.coverage,
-        "sentiment": modality.scores.sentiment if has_scores else None,
+        "contribution": round(modality.contribution, _DIGITS) if modality.HasField("contribution") else None,
+        "coverage": round(modality.coverage, _DIGITS),
+        "sentiment": round(modality.scores.sentiment, _DIGITS) if has_scores else None,
         "emotions": _scores(modality.scores.emotions),
         "acknowledged_sequence": modality.acknowledged_sequence if modality.HasField("acknowledged_sequence") else None,
     }

@@ -123,6 +123,17 @@ def window_row(result: SentimentResult, words: str, heard_before: str, latency_n
     return row
 
 
+def moving_row(position_ns: int, words: str, heard_before: str, sentiments: Sequence[float | None], width: int) -> Text:
+    """Return the row of what is heard right now, with the course of the sentiment so far."""
+    row = _join(
+        Text(clock(position_ns).rjust(6).ljust(_TIME_CELLS)),
+        _words_text(words, heard_before, _words_cells(width)),
+        spark(sentiments[-(width - _TIME_CELLS - _words_cells(width) - 2) :]),
+    )
+    row.stylize("dim")
+    return row
+
+
 def utterance_row(result: SentimentResult, width: int) -> Text:
     """Return the row of an utterance, in the columns of the windows."""
     start_s, end_s = to_ns(result.start_offset) / NS_PER_S, to_ns(result.end_offset) / NS_PER_S

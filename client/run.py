@@ -18,7 +18,7 @@ from client.durations import to_ns
 from client.exits import Exit
 from client.heard import Heard
 from client.jsonlines import Json, clip_line, info_line
-from client.media import MediaOptions, open_clip, probe
+from client.media import MediaOptions, open_clip, transcript_of
 from client.pacing import Pacer, paced
 from client.summary import info_panel
 
@@ -36,8 +36,12 @@ class Session:
     def __init__(self, clip: Clip, pacer: Pacer) -> None:
         self.clip = clip
         self.pacer = pacer
-        self.position_ns = 0
+        self._position_ns = 0
         self._heard = Heard()
+
+    def position(self) -> tuple[int, str]:
+        """Return how much has been sent, and the words that are being heard."""
+        return self._position_ns, self._heard.now()
 
     async def run(self, client: MoodstreamClient, display: Display, strict: bool = False) -> Exit:
         """Stream the clip and show what is answered.
@@ -67,7 +71,7 @@ class Session:
             async for media in messages:
                 self._heard.note(media)
                 if isinstance(media, AudioChunk | VideoFrame):
-                    self.position_ns = to_ns(media.start_offset)
+                    self._position_ns = max(self._position_ns, to_ns(media.start_offset))
                 yield media
 
 
@@ -86,15 +90,20 @@ async def run_analyze(
         MediaError: the file or the transcript can't be read.
         MoodstreamError: as `MoodstreamClient.analyze`.
     """
+    heard = Heard()
     is_whole = options.audio and options.video and not _is_builtin(file)
     if is_whole:
-        await asyncio.to_thread(probe, file)
-        response = await client.analyze(file, transcript if text else None)
+        words = await asyncio.to_thread(transcript_of, file, (transcript or "") if text else "")
+        response = await client.analyze(file, words if words.words else None)
+        messages = words.messages()
     else:
         clip = await asyncio.to_thread(load_clip, file, transcript, options, text)
         response = await client.analyze(clip)
+        messages = clip.open()
     if isinstance(show, Console):
-        print_clip(show, file, response)
+        for timed in messages:
+            heard.note(timed.media)
+        print_clip(show, Path(file).name, response, heard)
     else:
         show(clip_line(file, response))
     return Exit.REFUSED if strict and _spoilt(response.totals) else Exit.OK

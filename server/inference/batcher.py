@@ -1,6 +1,7 @@
 """Batches the items of all sessions that wait for one model. It knows no session and adds no delay of its own."""
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -69,7 +70,11 @@ class Batcher:
         waiting = _Waiting(item, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         self._schedule()
-        return await waiting.result
+        try:
+            return await waiting.result
+        finally:
+            if waiting.result.cancelled():
+                self._forget(waiting)
 
     async def close(self) -> None:
         """Cancel the calls under way and refuse whoever still waits."""
@@ -80,6 +85,11 @@ class Batcher:
         await asyncio.gather(*calls, return_exceptions=True)
         self._refuse(self._queue, ModelUnavailableError(self._model, "the server is closing"))
         self._queue.clear()
+
+    def _forget(self, waiting: _Waiting) -> None:
+        """Give the place in the queue back, unless the item is under way already."""
+        with contextlib.suppress(ValueError):
+            self._queue.remove(waiting)
 
     def _schedule(self) -> None:
         """Send in the next turn of the loop, when everyone who became ready in this one has queued up."""

@@ -34,6 +34,7 @@ class TritonEngine:
         Of the embedded server it is known which models are being repaired, so that calls to them fail at once, and
         which providers their sessions got; of others the kind of the model's instances is taken for that.
         """
+        self.url = url
         self._client = triton_client.connect(url)
         self.channel = grpc.aio.insecure_channel(url, options=triton_client.CHANNEL_OPTIONS)
         self._embedded = embedded

@@ -12,7 +12,8 @@ from server.triton.wheel import TritonWheel
 
 _GRPC_PORT: Final = 1
 """Triton appends `:port` to every address; for a unix socket it becomes part of the file name."""
-_DRAIN_S: Final = 5
+_EXIT_TIMEOUT_S: Final = 3
+"""For requests in flight and the unloading of models. A model whose stub died once uses all of it up."""
 
 
 def grpc_url(layout: Layout) -> str:
@@ -45,7 +46,7 @@ def command(
         "--metrics-address=127.0.0.1",
         f"--metrics-port={metrics_port}",
         "--allow-gpu-metrics=false",
-        f"--exit-timeout-secs={_DRAIN_S}",
+        f"--exit-timeout-secs={_EXIT_TIMEOUT_S}",
     ]
 
 

@@ -17,8 +17,9 @@ _HARMLESS: Final = (
     "Unable to allocate pinned system memory",
     "failed to allocate pinned system memory",
     "unable to create stream for",
+    "Exit timeout expired",
 )
-"""What Triton says as a warning or an error on every machine without a GPU."""
+"""Warnings and errors that mean nothing here: no GPU, and a model that can't be unloaded as its stub died earlier."""
 
 
 class TritonLog:

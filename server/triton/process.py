@@ -12,8 +12,9 @@ from server.triton.log import TritonLog
 from server.triton.shm import ShmPrefix
 
 _GRACE_S: Final = 6.0
-"""From SIGTERM to SIGKILL: Triton drains and unloads its models, in steps of a second."""
+"""From SIGTERM to SIGKILL; Triton gives itself half of it."""
 _GUARD_S: Final = 9.0
+"""Until the guard itself is given up."""
 _LINE_LIMIT: Final = 1 << 20
 
 

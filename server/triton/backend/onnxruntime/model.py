@@ -65,7 +65,7 @@ class TritonPythonModel:
         try:
             return self._response(request, self._run(feed))
         except Exception as error:
-            return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG))
+            return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error)))
 
     def _response(self, request: Any, outputs: Tensors) -> Any:
         names = request.requested_output_names()

@@ -24,7 +24,7 @@ $(BIN)/.dev: pyproject.toml
 	@touch $@ $(BIN)/.serve
 
 demo: $(BIN)/.serve ## watch a clip being read, live (CLIP=path for your own, TRANSCRIPT=text or path)
-	@$(BIN)/python -m client demo $(if $(CLIP),'$(CLIP)') $(if $(TRANSCRIPT),--transcript '$(TRANSCRIPT)')
+	@$(BIN)/python -m client stream --spawn $(if $(CLIP),'$(CLIP)') $(if $(TRANSCRIPT),--transcript '$(TRANSCRIPT)')
 
 serve: $(BIN)/.serve ## run the server on 127.0.0.1:50051 (ARGS= for its options)
 	$(BIN)/python -m server $(ARGS)

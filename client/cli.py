@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ from client.builtin import NAME, write_mp4
 from client.display import Display, JsonDisplay, TableDisplay, print_json
 from client.errors import MediaError, MoodstreamError
 from client.exits import Exit
+from client.local_server import local_server
 from client.media import MAX_FPS, MediaOptions
 from client.messages import CHUNK_MS
 from client.pacing import Pacer
@@ -63,6 +65,9 @@ def stream(
         str, typer.Argument(metavar="[FILE]", help="Media file, or 'builtin' for the built-in clip.")
     ] = NAME,
     server: ServerOption = DEFAULT_SERVER,
+    spawn: Annotated[
+        bool, typer.Option("--spawn", help="Start a server of this checkout for the run, instead of --server.")
+    ] = False,
     token_file: TokenFileOption = None,
     transcript: TranscriptOption = None,
     fast: Annotated[bool, typer.Option("--fast", help="As fast as the server takes it, not in real time.")] = False,
@@ -84,9 +89,12 @@ def stream(
 
     async def work() -> Exit:
         clip = await asyncio.to_thread(load_clip, file, transcript, options, not no_text)
-        session = Session(clip, Pacer(fast=fast))
-        display: Display = JsonDisplay() if json else TableDisplay(_console(), clip, session.position, fast)
-        async with MoodstreamClient(server, _token(token_file)) as client:
+        async with AsyncExitStack() as stack:
+            target = await stack.enter_async_context(local_server()) if spawn else server
+            client = await stack.enter_async_context(MoodstreamClient(target, _token(token_file)))
+            # The pace begins when the server is there.
+            session = Session(clip, Pacer(fast=fast))
+            display: Display = JsonDisplay() if json else TableDisplay(_console(), clip, session.position, fast)
             return await session.run(client, display, strict)
 
     _finish(work(), json)

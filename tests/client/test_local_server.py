@@ -1,0 +1,19 @@
+import psutil
+import pytest
+
+from client import MoodstreamClient, MoodstreamError
+from client.local_server import local_server
+
+
+async def test_a_server_runs_for_the_length_of_the_block():
+    async with local_server(["--engine", "onnxruntime"]) as target:
+        children = psutil.Process().children()
+        async with MoodstreamClient(target) as client:
+            assert (await client.info()).engine == "onnxruntime"
+    assert not [child for child in children if child.is_running()]
+
+
+async def test_a_server_that_cannot_start_is_an_error_with_its_own_words():
+    with pytest.raises(MoodstreamError, match="choose one"):
+        async with local_server(["--engine", "onnxruntime", "--triton-url", "127.0.0.1:1"]):
+            pass

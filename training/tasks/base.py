@@ -1,0 +1,116 @@
+"""What a run of distillation is made on: a corpus in memory, its students, and what its teachers say about it.
+
+The seam between data and loop: the loop sees tensors and `Output`s, and knows neither files nor teachers' networks.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from training.outputs import Output
+
+Split = Literal["train", "valid", "test"]
+Inputs = dict[str, Tensor]
+"""What a student reads: name -> [B, ...]. A mask is called `<input>_mask`, 1 where there is something."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """One split of N samples, as tensors in memory."""
+
+    inputs: Inputs
+    """[N, ...], float16 or uint8 where large."""
+    target: Tensor | None = None
+    """int64 [N], class index in the order of the task's labels."""
+    score: Tensor | None = None
+    """float32 [N], continuous sentiment in [-1, 1]."""
+    groups: dict[str, Tensor] = field(default_factory=dict)
+    """Name ("speaker", "gender") -> int64 [N]: for evaluation per group, and for folds that share no group."""
+    ids: list[str] = field(default_factory=list)
+    """A name for every sample, unique in the split."""
+    present: Tensor = field(default_factory=lambda: torch.zeros(0, 3))
+    """[N, 3], 1 where the sample has audio, video, text."""
+
+    def __len__(self) -> int:
+        return len(self.present)
+
+    def take(self, index: Tensor) -> "Samples":
+        """Return the samples at `index` (int64 [M]), in that order."""
+        return Samples(
+            {name: tensor[index] for name, tensor in self.inputs.items()},
+            None if self.target is None else self.target[index],
+            None if self.score is None else self.score[index],
+            {name: tensor[index] for name, tensor in self.groups.items()},
+            [self.ids[i] for i in index.tolist()],
+            self.present[index],
+        )
+
+
+@dataclass(frozen=True)
+class TeacherBank:
+    """What one teacher says about every sample of a split; of a training sample that it has seen, out of fold.
+
+    An overfit teacher has nothing to teach: where a teacher is trained on the task's own samples, its outputs on `train`
+    come from nets that have not seen that sample (on RAVDESS: that speaker).
+    """
+
+    name: str
+    compute: Callable[[Split], Output]
+    """Computes, or reads from the cache on disk."""
+
+    def outputs(self, split: Split) -> Output:
+        """Return the outputs for all N samples, on the CPU, in the order of `Task.samples(split)`.
+
+        `logits` float32 [N, C]; `features` float16: "penultimate" [N, D], and "h1", "h2", ... [N, T, D] (sequences, at
+        10 Hz, with `masks` [N, T]) or [N, D].
+
+        Raises:
+            TeacherError: the teacher's weights or a package are missing; says which command brings them.
+        """
+        return self.compute(split)
+
+
+class Task(Protocol):
+    """A corpus with its students and teachers."""
+
+    name: str
+    labels: tuple[str, ...]
+    metric: str
+    """Validation metric that chooses the checkpoint: `accuracy` or `macro_f1` (higher is better), `mae` (lower is)."""
+    teacher_names: tuple[str, ...]
+    """Every teacher with a name of its own; `hf:NAME_OR_FOLDER` is taken besides where a task has such encoders."""
+    student_names: tuple[str, ...]
+    """The first is "default"."""
+
+    def samples(self, split: Split) -> Samples:
+        """Return one split, loaded once."""
+        ...
+
+    def augment(self, inputs: Inputs, generator: torch.Generator) -> Inputs:
+        """Return a batch's inputs with seeded noise on them, same shapes, as floats where the students want floats."""
+        ...
+
+    def student(self, name: str = "default") -> nn.Module:
+        """Return an untrained student: forward(inputs) -> Output with features "h1", "h2", ..., "penultimate", and masks.
+
+        It takes inputs as `samples` gives them and as `augment` gives them. Initialised from torch's global generator.
+
+        Raises:
+            ValueError: no such student; names the nearest.
+        """
+        ...
+
+    def teacher(self, name: str) -> TeacherBank:
+        """Return what a teacher says; nothing is computed before its outputs are asked for.
+
+        Raises:
+            ValueError: no such teacher; names the nearest.
+        """
+        ...
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of everything that decides what `samples` gives: files and preparation."""
+        ...

@@ -1,11 +1,13 @@
 """`AnalyzeClip`: a whole clip in, all its final windows out, as fast as the models allow."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import grpc
 from moodstream.v1 import clip_pb2
 
+from contract.timing import NS_PER_S
 from server.media.errors import MediaError
 from server.rpc import convert
 from server.rpc.clip_file import opened_file, play
@@ -21,8 +23,13 @@ Context = grpc.aio.ServicerContext[Request, Response]
 
 async def analyze_clip(front: Front, requests: AsyncIterator[Request], context: Context) -> Response:
     """Analyse a clip given as session messages or as a media file; one call, one response."""
-    first = await anext(requests, None)
-    config = clip_pb2.ClipConfig() if first is None else first.config
+    config = clip_pb2.ClipConfig()
+    try:
+        async with asyncio.timeout(front.limits.idle_timeout_ns / NS_PER_S):
+            if (first := await anext(requests, None)) is not None:
+                config = first.config
+    except TimeoutError:
+        await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "no config came within the idle timeout")
     try:
         match config.WhichOneof("source"):
             case "session":

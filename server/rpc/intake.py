@@ -1,7 +1,6 @@
 """Feeds the messages of a session or a clip into its runner: bounds them, translates, refuses the rest."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -41,18 +40,25 @@ async def _read(requests: AsyncIterator[Request], runner: SessionRunner, limits:
 async def _read_until_end(
     requests: AsyncIterator[Request], runner: SessionRunner, limits: SessionLimits
 ) -> CloseReason:
-    ends_at = time.monotonic() + limits.max_duration_ns / NS_PER_S
-    idle_s = limits.idle_timeout_ns / NS_PER_S
-    while (left_s := ends_at - time.monotonic()) > 0:
+    try:
+        async with asyncio.timeout(limits.max_duration_ns / NS_PER_S):
+            return await _read_until_idle(requests, runner, limits)
+    except TimeoutError:
+        return CloseReason.MAX_DURATION
+
+
+async def _read_until_idle(
+    requests: AsyncIterator[Request], runner: SessionRunner, limits: SessionLimits
+) -> CloseReason:
+    while True:
         try:
-            async with asyncio.timeout(min(idle_s, left_s)):
+            async with asyncio.timeout(limits.idle_timeout_ns / NS_PER_S):
                 request = await anext(requests, None)
         except TimeoutError:
-            return CloseReason.IDLE_TIMEOUT if left_s > idle_s else CloseReason.MAX_DURATION
+            return CloseReason.IDLE_TIMEOUT
         if request is None or request.WhichOneof("request") == "close":
             return CloseReason.CLIENT
         await take_in(request, runner, limits)
-    return CloseReason.MAX_DURATION
 
 
 async def take_in(request: Request, runner: SessionRunner, limits: SessionLimits) -> None:

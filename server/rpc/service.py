@@ -6,6 +6,7 @@ from contextlib import aclosing
 import grpc
 from moodstream.v1 import clip_pb2, service_pb2, service_pb2_grpc, session_pb2
 
+from server.inference.engine import EngineError
 from server.rpc import clip, stream
 from server.rpc.front import Front
 from server.rpc.info import server_info
@@ -38,4 +39,7 @@ class SentimentService(service_pb2_grpc.SentimentServiceServicer):
         self, request: service_pb2.GetServerInfoRequest, context: InfoContext
     ) -> service_pb2.GetServerInfoResponse:
         """Describe the server."""
-        return await server_info(self._front)
+        try:
+            return await server_info(self._front)
+        except EngineError as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))

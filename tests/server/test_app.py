@@ -150,3 +150,19 @@ def test_a_server_that_cannot_start_says_why_in_one_line(arguments, said):
     lines = [line for line in errors.splitlines() if line.startswith("moodstream: ")]
     assert len(lines) == 1
     assert said in lines[0]
+
+
+async def test_a_session_that_lasts_too_long_is_closed_with_its_totals(settings):
+    limits = SessionLimits(max_duration_ns=300_000_000)
+    async with (
+        running_server(replace(settings, limits=limits)) as running,
+        grpc.aio.insecure_channel(running.address) as channel,
+    ):
+        call = service_pb2_grpc.SentimentServiceStub(channel).StreamSentiment()
+        await call.write(Request(config=AUDIO))
+        await call.write(Request(audio=media_pb2.AudioChunk(data=bytes(6_400))))
+        responses = []
+        while (response := await call.read()) is not grpc.aio.EOF:
+            responses.append(response)
+    assert responses[-1].closed.reason == session_pb2.CLOSE_REASON_MAX_DURATION
+    assert responses[-1].closed.totals[0].used == 1

@@ -39,6 +39,7 @@ FPS: Final = 10
 WIDTH: Final = 320
 HEIGHT: Final = 240
 
+_AAC_FRAME_SAMPLES: Final = 1024
 _FACE_CENTRE: Final = (224.0, 118.0)
 """Centre of the face in the portrait of 512 x 512, in pixels."""
 _VIEW_HEIGHT: Final = 250.0
@@ -108,7 +109,10 @@ def write_mp4(path: str | Path) -> None:
             for _, image in frames():
                 container.mux(video.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
             container.mux(video.encode(None))
-            block = av.AudioFrame.from_ndarray(speech()[None, :], format="s16", layout="mono")
+            # AAC codes whole frames. A last, partial one would be padded beyond the end; it is silent, so it is left out.
+            samples = speech()
+            samples = samples[: len(samples) // _AAC_FRAME_SAMPLES * _AAC_FRAME_SAMPLES]
+            block = av.AudioFrame.from_ndarray(samples[None, :], format="s16", layout="mono")
             # With a time, the encoder's lead-in gets a negative one, which players and decoders cut off.
             block.sample_rate, block.pts, block.time_base = AUDIO_RATE_HZ, 0, Fraction(1, AUDIO_RATE_HZ)
             container.mux(audio.encode(block))

@@ -1,6 +1,8 @@
 import io
 import struct
+import threading
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,6 +24,9 @@ Image = NDArray[np.uint8]
 RATE = 48_000
 
 
+_QUICK = {"libx264": {"preset": "ultrafast"}, "libvpx": {"deadline": "realtime", "cpu-used": "8"}}
+
+
 def make_clip(
     container: str = "mp4",
     codecs: tuple[str | None, str | None] = ("libx264", "aac"),
@@ -41,6 +46,7 @@ def make_clip(
         if codecs[0]:
             video = output.add_stream(codecs[0], rate=fps)
             video.width, video.height, video.pix_fmt = *size, pixels
+            video.options, video.codec_context.thread_count = _QUICK.get(codecs[0], {}), 1
         if codecs[1]:
             audio = output.add_stream(codecs[1], rate=RATE)
             audio.layout = "stereo"
@@ -277,6 +283,24 @@ def test_only_a_little_is_in_memory() -> None:
         tracemalloc.stop()
     # Thirty seconds of samples and images would be 40 MB.
     assert peak < 4_000_000
+
+
+def test_closing_while_another_thread_reads_ends_its_iteration() -> None:
+    clip = read_clip(make_clip(seconds=20, fps=50))
+    items = iter(clip)
+    started = threading.Event()
+
+    def read_on() -> int:
+        next(items)
+        started.set()
+        return sum(1 for _ in items)
+
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(read_on)
+        started.wait()
+        clip.close()
+        assert reading.result() < 200
+    assert list(clip) == []
 
 
 def test_what_comes_out_goes_into_the_tracks(detector: HaarDetector, portrait: Image) -> None:

@@ -8,6 +8,7 @@ from server.session.pieces import Words
 _KEPT_BOUNDARIES = 64
 _KEPT_TEXTS = 8
 _KEPT_WORDS = 400
+_KEPT_CHARACTERS = 4_000
 """More than the pieces that a window can show; older words of an endless utterance are forgotten."""
 
 
@@ -48,6 +49,8 @@ class Transcript:
         text = " ".join(span.text for span in self._spans if span.start_ns >= begin_ns and span.end_ns <= window_end_ns)
         if not text:
             return None
+        if len(text) > _KEPT_CHARACTERS:
+            text = text[-_KEPT_CHARACTERS:].partition(" ")[2] or text[-_KEPT_CHARACTERS:]
         words = self._recent.pop(text, None) or Words(text)
         self._recent[text] = words
         if len(self._recent) > _KEPT_TEXTS:

@@ -178,6 +178,14 @@ def test_unchanged_words_are_one_piece(session, audio):
     assert len({id(plan.words) for plan in driver.finals}) == 1
 
 
+def test_an_endless_utterance_keeps_its_newest_words(session):
+    driver = session(T).send(*(word(n, n * 100, n * 100 + 90, f"{n} " + "x" * 500) for n in range(30)), Close())
+    text = driver.finals[-1].words.text
+    assert text.endswith("29 " + "x" * 500)
+    assert len(text) <= 4000
+    assert text.startswith(("2", "x"))
+
+
 def test_text_after_the_others_ended_still_gets_windows(session, audio):
     driver = session(A, T).send(*audio(noise(1), [100]), EndOfModality(A), word(0, 1200, 2100, "later"))
     assert [plan.end_ns // MS for plan in driver.finals] == [500, 1000, 1500, 2000]

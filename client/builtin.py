@@ -109,7 +109,7 @@ def write_mp4(path: str | Path) -> None:
             for _, image in frames():
                 container.mux(video.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
             container.mux(video.encode(None))
-            # AAC codes whole frames. A last, partial one would be padded beyond the end; it is silent, so it is left out.
+            # AAC codes whole frames: a last, partial one would be padded beyond the end. It is silent and left out.
             samples = speech()
             samples = samples[: len(samples) // _AAC_FRAME_SAMPLES * _AAC_FRAME_SAMPLES]
             block = av.AudioFrame.from_ndarray(samples[None, :], format="s16", layout="mono")

@@ -90,7 +90,7 @@ def stream(
     async def work() -> Exit:
         clip = await asyncio.to_thread(load_clip, file, transcript, options, not no_text)
         async with AsyncExitStack() as stack:
-            target = await stack.enter_async_context(local_server()) if spawn else server
+            target = (await stack.enter_async_context(local_server())).target if spawn else server
             client = await stack.enter_async_context(MoodstreamClient(target, _token(token_file)))
             # The pace begins when the server is there.
             session = Session(clip, Pacer(fast=fast))

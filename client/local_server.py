@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Final
 
 import grpc
@@ -14,11 +15,22 @@ from client.errors import MoodstreamError
 _START_S: Final = 120.0
 _STOP_S: Final = 20.0
 _READY: Final = "Moodstream listens on "
+_FRAME: Final = " ╭╮╰╯─│"
+
+
+@dataclass(frozen=True)
+class LocalServer:
+    """A server that runs for the length of `local_server`."""
+
+    target: str
+    """Its address."""
+    process: asyncio.subprocess.Process
+    """After the end, its `returncode` says whether it stopped in order."""
 
 
 @asynccontextmanager
-async def local_server(arguments: Sequence[str] = ()) -> AsyncIterator[str]:
-    """Run `python -m server`, yield its address when it accepts calls, and stop it in order.
+async def local_server(arguments: Sequence[str] = ()) -> AsyncIterator[LocalServer]:
+    """Run `python -m server`, yield it when it accepts calls, and stop it by SIGINT.
 
     The server gets a process group of its own: Ctrl-C reaches this process alone, which then stops the server.
 
@@ -39,7 +51,7 @@ async def local_server(arguments: Sequence[str] = ()) -> AsyncIterator[str]:
     assert server.stderr is not None
     said = asyncio.create_task(server.stderr.read())
     try:
-        yield await _address(server, said)
+        yield LocalServer(await _address(server, said), server)
     finally:
         await _stop(server)
         await said
@@ -53,7 +65,8 @@ async def _address(server: asyncio.subprocess.Process, said: asyncio.Task[bytes]
     except TimeoutError:
         raise MoodstreamError(grpc.StatusCode.UNAVAILABLE, f"the server did not start in {_START_S:g} s") from None
     if not line.startswith(_READY):
-        errors = (await said).decode(errors="replace").strip().splitlines()
+        # Errors of usage come in a frame.
+        errors = [text for line in (await said).decode(errors="replace").splitlines() if (text := line.strip(_FRAME))]
         message = errors[-1] if errors else f"the server ended with {await server.wait()}"
         raise MoodstreamError(grpc.StatusCode.UNAVAILABLE, message)
     return line.removeprefix(_READY).split(",")[0]

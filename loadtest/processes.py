@@ -1,31 +1,26 @@
-"""Starts and stops a server of our own, and measures what processes use. It knows the server only as a command."""
+"""Measures what processes use, and runs a server of our own to be measured."""
 
 import asyncio
-import contextlib
-import signal
-import socket
-import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final, TextIO
+from typing import Final
 
 import grpc
 import psutil
 from grpc_health.v1 import health_pb2
 
-START_TIMEOUT_S: Final = 120.0
-STOP_TIMEOUT_S: Final = 20.0
+from client.local_server import local_server
+
+HEALTH_TIMEOUT_S: Final = 10.0
 _MB: Final = 1_000_000
-_POLL_S: Final = 0.1
 _SAMPLE_S: Final = 0.5
 _LIST_S: Final = 2.0
 
 
 class ServerError(Exception):
-    """The server did not start, or did not stop in order."""
+    """The server is not healthy, or did not stop in order."""
 
 
 class ProcessTree:
@@ -109,79 +104,36 @@ class SpawnedServer:
 
 @asynccontextmanager
 async def spawned_server(arguments: Sequence[str] = ()) -> AsyncIterator[SpawnedServer]:
-    """Run `python -m server` on a free port of the loopback and stop it by SIGINT, as a terminal does.
+    """Run a server of our own and stop it by SIGINT, as a terminal does.
 
     Raises:
-        ServerError: it did not get ready, or it did not stop in order: another exit code than 0, processes left behind.
+        MoodstreamError: it did not start.
+        ServerError: it is not healthy, or it did not stop in order: another exit code than 0, processes left behind.
     """
-    target = f"127.0.0.1:{_free_port()}"
-    command = [sys.executable, "-m", "server", "--port", target.rpartition(":")[2], *arguments]
-    with tempfile.TemporaryFile("w+") as log:
-        started_ns = time.monotonic_ns()
-        # A session of its own: Ctrl-C in the terminal is for us, and we stop the server.
-        process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log, start_new_session=True)
-        tree = ProcessTree(process.pid)
-        try:
-            await _until_serving(target, process, log)
-            yield SpawnedServer(target, tree, started_ns, (time.monotonic_ns() - started_ns) / 1e9)
-        finally:
-            failure = await asyncio.shield(_stop(process, tree, log))
-        if failure:
-            raise ServerError(failure)
+    started_ns = time.monotonic_ns()
+    async with local_server(arguments) as server:
+        await _check_health(server.target)
+        ready_s = (time.monotonic_ns() - started_ns) / 1e9
+        tree = ProcessTree(server.process.pid)
+        yield SpawnedServer(server.target, tree, started_ns, ready_s)
+        family = tree.processes()
+    if server.process.returncode != 0:
+        raise ServerError(f"the server stopped with code {server.process.returncode}")
+    left = [process for process in family if process.is_running()]
+    if left:
+        raise ServerError(f"the server left processes behind: {', '.join(str(process.pid) for process in left)}")
 
 
-async def _until_serving(target: str, process: asyncio.subprocess.Process, log: TextIO) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    async with grpc.aio.insecure_channel(target, options=(("grpc.max_reconnect_backoff_ms", 200),)) as channel:
+async def _check_health(target: str) -> None:
+    async with grpc.aio.insecure_channel(target) as channel:
         check = channel.unary_unary(
             "/grpc.health.v1.Health/Check",
             request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
             response_deserializer=health_pb2.HealthCheckResponse.FromString,
         )
-        while time.monotonic() < deadline:
-            if process.returncode is not None:
-                raise ServerError(f"the server ended with code {process.returncode}: {_last_lines(log)}")
-            with contextlib.suppress(grpc.aio.AioRpcError):
-                response = await check(health_pb2.HealthCheckRequest(), timeout=1.0)
-                if response.status == health_pb2.HealthCheckResponse.SERVING:
-                    return
-            await asyncio.sleep(_POLL_S)
-    raise ServerError(f"the server was not ready within {START_TIMEOUT_S:g} s: {_last_lines(log)}")
-
-
-async def _stop(process: asyncio.subprocess.Process, tree: ProcessTree, log: TextIO) -> str:
-    """Stop the server and return what went wrong, or nothing."""
-    family = tree.processes()
-    if process.returncode is not None:
-        return f"the server had ended with code {process.returncode}: {_last_lines(log)}"
-    process.send_signal(signal.SIGINT)
-    try:
-        code = await asyncio.wait_for(process.wait(), STOP_TIMEOUT_S)
-    except TimeoutError:
-        _kill(family)
-        await process.wait()
-        return f"the server did not stop within {STOP_TIMEOUT_S:g} s of SIGINT"
-    left = [member for member in family if member.pid != process.pid and member.is_running()]
-    if left:
-        _kill(left)
-        return f"the server left {len(left)} processes behind"
-    return "" if code == 0 else f"the server stopped with code {code}: {_last_lines(log)}"
-
-
-def _kill(processes: Sequence[psutil.Process]) -> None:
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-
-
-def _last_lines(log: TextIO) -> str:
-    log.seek(0)
-    lines = [line.strip() for line in log.read().splitlines() if line.strip()]
-    return " | ".join(lines[-3:]) or "it wrote nothing"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        try:
+            response = await check(health_pb2.HealthCheckRequest(), timeout=HEALTH_TIMEOUT_S, wait_for_ready=True)
+        except grpc.aio.AioRpcError as error:
+            raise ServerError(f"the server's health is not known: {error.details()}") from None
+    if response.status != health_pb2.HealthCheckResponse.SERVING:
+        raise ServerError("the server says that it is not serving")

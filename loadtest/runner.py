@@ -50,8 +50,8 @@ async def run_spawned(
     """Start a server, run the load on it and stop it.
 
     Raises:
-        ServerError: the server did not start or stop in order.
-        MoodstreamError: it gives no result at all.
+        ServerError: the server is not healthy, or did not stop in order.
+        MoodstreamError: it did not start, or gives no result at all.
     """
     async with spawned_server(arguments) as server, _watched(server.tree):
         start = Start(server.ready_s, await _first_result_s(server, token))

@@ -6,14 +6,21 @@ from client.local_server import local_server
 
 
 async def test_a_server_runs_for_the_length_of_the_block():
-    async with local_server(["--engine", "onnxruntime"]) as target:
+    async with local_server(["--engine", "onnxruntime"]) as server:
         children = psutil.Process().children()
-        async with MoodstreamClient(target) as client:
+        async with MoodstreamClient(server.target) as client:
             assert (await client.info()).engine == "onnxruntime"
+    assert server.process.returncode == 0
     assert not [child for child in children if child.is_running()]
 
 
 async def test_a_server_that_cannot_start_is_an_error_with_its_own_words():
     with pytest.raises(MoodstreamError, match="choose one"):
         async with local_server(["--engine", "onnxruntime", "--triton-url", "127.0.0.1:1"]):
+            pass
+
+
+async def test_wrong_usage_is_told_without_its_frame():
+    with pytest.raises(MoodstreamError, match=r"^UNAVAILABLE: .*'steam' is not one of [^│]*$"):
+        async with local_server(["--engine", "steam"]):
             pass

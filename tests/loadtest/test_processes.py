@@ -1,4 +1,3 @@
-import os
 import subprocess
 import sys
 
@@ -48,9 +47,15 @@ def test_no_such_process():
         ProcessTree(2**22 - 3)
 
 
-async def test_a_server_that_does_not_start_says_why():
-    before = {child.pid for child in psutil.Process(os.getpid()).children(recursive=True)}
-    with pytest.raises(ServerError, match=r"the server ended with code 2: .*--engine"):
-        async with spawned_server(["--engine", "steam"]):
-            pass
-    assert {child.pid for child in psutil.Process(os.getpid()).children(recursive=True)} <= before
+async def test_a_server_is_seen_while_it_runs_and_gone_after():
+    async with spawned_server(["--engine", "onnxruntime"]) as server:
+        server.tree.look()
+        assert server.ready_s > 0
+        assert server.tree.peak_rss_mb > 50
+    assert server.tree.processes() == []
+
+
+async def test_a_server_that_dies_is_not_passed_over():
+    with pytest.raises(ServerError, match="stopped with code -9"):
+        async with spawned_server(["--engine", "onnxruntime"]) as server:
+            server.tree.processes()[0].kill()

@@ -1,7 +1,9 @@
-"""What students and teachers give out, and the batch that it was computed for: all that a method or a weigher may see."""
+"""What students and teachers give out, and the batch it was computed for: all that a method or a weigher may see."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor
 
 
@@ -22,6 +24,25 @@ class Output:
     present: Tensor | None = None
     """[B, 3], 1 where the sample has audio, video, text."""
 
+    @property
+    def device_type(self) -> str:
+        """Where the outputs lie: `cpu`, `cuda`; `cpu` for an empty output."""
+        return next((tensor.device.type for tensor in self._tensors()), "cpu")
+
+    def lifted(self) -> "Output":
+        """The same outputs with half precision raised to float32; other tensors are not copied."""
+        return replace(
+            self,
+            logits=None if self.logits is None else _lift(self.logits),
+            score=None if self.score is None else _lift(self.score),
+            variance=None if self.variance is None else _lift(self.variance),
+            features={name: _lift(feature) for name, feature in self.features.items()},
+        )
+
+    def _tensors(self) -> Iterator[Tensor]:
+        yield from (tensor for tensor in (self.logits, self.score) if tensor is not None)
+        yield from self.features.values()
+
 
 @dataclass
 class Batch:
@@ -37,3 +58,7 @@ class Batch:
     """Optimiser steps done so far."""
     total_steps: int = 0
     """Steps of the whole run, for warm-ups; 0 when unknown."""
+
+
+def _lift(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor

@@ -1,5 +1,37 @@
 """Distillation methods: each one small file with its paper and its equation (see METHODS below)."""
 
+from training.methods.attention import Attention
 from training.methods.base import Method
+from training.methods.cc import CC
+from training.methods.crd import CRD
+from training.methods.dist import DIST
+from training.methods.dkd import DKD
+from training.methods.fitnet import FitNet
+from training.methods.kd import KD
+from training.methods.logit_std import LogitStd
+from training.methods.nst import NST
+from training.methods.pkt import PKT
+from training.methods.rkd import RKD
+from training.methods.score import Score
+from training.methods.sp import SP
+from training.methods.vid import VID
 
-METHODS: dict[str, type[Method]] = {}
+METHODS: dict[str, type[Method]] = {
+    # A: responses
+    "kd": KD,
+    "dkd": DKD,
+    "dist": DIST,
+    "logit_std": LogitStd,
+    "score": Score,
+    # B: features
+    "fitnet": FitNet,
+    "attention": Attention,
+    "nst": NST,
+    "vid": VID,
+    "crd": CRD,
+    # C: relations over a batch
+    "rkd": RKD,
+    "sp": SP,
+    "cc": CC,
+    "pkt": PKT,
+}

@@ -4,11 +4,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 
 from training.outputs import Batch, Output
 
-Need = Literal["logits", "score", "features", "target"]
+Need = Literal["logits", "score", "features", "target", "index"]
 Terms = dict[str, Tensor]
 """Named, unreduced terms, each [B]. A term that belongs to one teacher is called `term/teacher`, so that a weigher can
 multiply it per sample and per teacher before the mean; one without a slash concerns all teachers at once."""
@@ -19,7 +20,10 @@ class Method(nn.Module, ABC):
 
     The mathematics is a pure function in the method's module; the class holds the hyper-parameters, a frozen dataclass
     with a docstring under each field, and whatever is trainable (adapters, kernels), which the optimiser gets through
-    `parameters()`.
+    `parameters()`. What a run must remember besides lies in buffers, so that a checkpoint resumes bit for bit.
+
+    The terms carry the weights of the configuration already. Nothing is detached: who does not train the teachers gives
+    outputs without gradients.
     """
 
     name: ClassVar[str]
@@ -42,6 +46,11 @@ class Method(nn.Module, ABC):
         Raises:
             ValueError: the outputs lack what the method needs, or widths don't fit; says what to change.
         """
+
+    def forward(self, student: Output, teachers: Mapping[str, Output], batch: Batch) -> Terms:
+        """Return the terms of `loss`, computed in full precision whatever autocast is in force around the call."""
+        with torch.autocast(student.device_type, enabled=False):
+            return self.loss(student.lifted(), {name: teacher.lifted() for name, teacher in teachers.items()}, batch)
 
     @abstractmethod
     def loss(self, student: Output, teachers: Mapping[str, Output], batch: Batch) -> Terms:

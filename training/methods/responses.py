@@ -1,0 +1,45 @@
+"""What response methods read: pairs of logits, checked, or refused with what to change."""
+
+from collections.abc import Iterator, Mapping
+
+from torch import Tensor
+
+from training.outputs import Output
+
+
+def logit_pairs(method: str, student: Output, teachers: Mapping[str, Output]) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Yield (teacher, student logits [B, C], teacher logits [B, C]).
+
+    Raises:
+        ValueError: no teacher, no logits, a single logit, or different classes.
+    """
+    require_teachers(method, teachers)
+    of_student = _logits(method, "the student", student)
+    for name, teacher in teachers.items():
+        of_teacher = _logits(method, f"teacher {name!r}", teacher)
+        if of_teacher.shape != of_student.shape:
+            raise ValueError(
+                f"{method}: the logits of the student are {tuple(of_student.shape)}, those of teacher {name!r} "
+                f"{tuple(of_teacher.shape)}; both need the same samples and the same classes in the same order"
+            )
+        yield name, of_student, of_teacher
+
+
+def require_teachers(method: str, teachers: Mapping[str, Output]) -> None:
+    """Raise ValueError if there are none."""
+    if not teachers:
+        raise ValueError(f"{method} needs at least one teacher")
+
+
+def _logits(method: str, who: str, output: Output) -> Tensor:
+    if output.logits is None:
+        raise ValueError(
+            f"{method} needs logits, and {who} gives none; for a continuous sentiment use the method `score`, "
+            "or ordinal bins (training.ordinal.as_ordinal)"
+        )
+    if output.logits.ndim != 2 or output.logits.shape[1] < 2:
+        raise ValueError(
+            f"{method} needs logits [B, C] of two or more classes, and {who} gives {tuple(output.logits.shape)}: the "
+            "softmax of one output is constant; use the method `score`, or ordinal bins (training.ordinal.as_ordinal)"
+        )
+    return output.logits

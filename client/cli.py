@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -90,7 +90,7 @@ def stream(
     async def work() -> Exit:
         clip = await asyncio.to_thread(load_clip, file, transcript, options, not no_text)
         async with AsyncExitStack() as stack:
-            target = (await stack.enter_async_context(local_server())).target if spawn else server
+            target = await _spawned(stack, _console()) if spawn else server
             client = await stack.enter_async_context(MoodstreamClient(target, _token(token_file)))
             # The pace begins when the server is there.
             session = Session(clip, Pacer(fast=fast))
@@ -152,6 +152,12 @@ def builtin(out: Annotated[Path, typer.Argument(metavar="OUT.mp4", help="File to
         return Exit.OK
 
     _finish(work(), json=False)
+
+
+async def _spawned(stack: AsyncExitStack, console: Console) -> str:
+    """Start a server that lives as long as `stack` and return its address."""
+    with console.status("starting a server") if console.is_terminal else nullcontext():
+        return (await stack.enter_async_context(local_server())).target
 
 
 def _console() -> Console:

@@ -137,7 +137,9 @@ def moving_row(position_ns: int, words: str, heard_before: str, sentiments: Sequ
 def utterance_row(result: SentimentResult, width: int) -> Text:
     """Return the row of an utterance, in the columns of the windows."""
     start_s, end_s = to_ns(result.start_offset) / NS_PER_S, to_ns(result.end_offset) / NS_PER_S
-    label = f"utterance {result.id + 1}: {start_s:.1f} to {end_s:.1f} s"
+    span = f"{start_s:.1f} to {end_s:.1f} s"
+    label = f"utterance {result.id + 1}: {span}"
+    label = label if cell_len(label) <= _words_cells(width) else span
     row = _join(Text("└─".rjust(7)), Text(_fit(label, _words_cells(width))), *_verdict(result, width))
     row.stylize("italic")
     return row

@@ -105,6 +105,7 @@ def test_utterance_row():
     row = utterance_row(window(start_offset=to_duration(S)), 100).plain
     assert "utterance 1: 1.0 to 2.5 s" in row
     assert "+0.42" in row
+    assert " 1.0 to 2.5 s " in utterance_row(window(start_offset=to_duration(S)), 80).plain
 
 
 @pytest.mark.parametrize(

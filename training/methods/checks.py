@@ -3,6 +3,7 @@
 Knows nothing of tensors.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,10 +21,12 @@ def number(config: Any, field: str, *, above: float | None = None, least: float 
     value = getattr(config, field)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{field} must be a number, got {value!r}")
-    bounds = [f"greater than {above:g}"] * (above is not None) + [f"at least {least:g}"] * (least is not None)
-    inside = (above is None or value > above) and (least is None or value >= least)
-    if not inside or value != value or value in (float("inf"), float("-inf")):
-        raise ValueError(f"{field} must be {' and '.join(bounds) or 'finite'}, got {value!r}")
+    if not math.isfinite(value):
+        raise ValueError(f"{field} must be finite, got {value!r}")
+    if above is not None and not value > above:
+        raise ValueError(f"{field} must be greater than {above:g}, got {value!r}")
+    if least is not None and not value >= least:
+        raise ValueError(f"{field} must be at least {least:g}, got {value!r}")
 
 
 def count(config: Any, field: str, *, least: int = 1) -> None:

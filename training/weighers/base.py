@@ -6,14 +6,17 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
+from training.methods.base import Terms
 from training.outputs import Batch, Output
 
 
 class Weigher(nn.Module, ABC):
-    """Weights of K teachers for B samples; the rows of the weights sum to 1.
+    """Weights of K teachers for B samples; they are non-negative and the rows of the weights sum to 1.
 
-    Independent of the method: `total(terms, weights)` in `training/weighers/__init__.py` multiplies each `term/teacher`
-    by its teacher's column. The hyper-parameters are a frozen dataclass beside the class, as for methods.
+    Independent of the method: `total(terms, weights, teachers)` in `training/weighers/combine.py` multiplies each
+    `term/teacher` by its teacher's column. The hyper-parameters are a frozen dataclass beside the class, as for
+    methods. Weights never send a gradient into the student or the teachers: a student must not get better marks by
+    choosing who marks it.
     """
 
     name: ClassVar[str]
@@ -22,6 +25,9 @@ class Weigher(nn.Module, ABC):
     equation: ClassVar[str]
     needs: ClassVar[frozenset[str]]
     Config: ClassVar[type[Any]]
+    meta_learned: ClassVar[bool] = False
+    """The parameters belong to an outer step on held-out samples (`training/steps/meta.py`), not to the optimiser of
+    the student."""
 
     def __init__(self, **hyperparameters: Any) -> None:
         """Check and keep the hyper-parameters; raises TypeError or ValueError that names the wrong one."""
@@ -29,8 +35,23 @@ class Weigher(nn.Module, ABC):
         self.config = self.Config(**hyperparameters)
 
     def build(self, student: Output, teachers: Mapping[str, Output]) -> None:
-        """Create what is trainable from the shapes of example outputs; called once, before the optimiser is made."""
+        """Create what is trainable from the shapes of example outputs; called once, before the optimiser is made.
+
+        Raises:
+            ValueError: the outputs lack what the weigher needs; says what to change.
+        """
 
     @abstractmethod
     def weigh(self, student: Output, teachers: Mapping[str, Output], batch: Batch) -> Tensor:
-        """Return the weights [B, K], in the order of `teachers`."""
+        """Return the weights [B, K], in the order of `teachers`.
+
+        Raises:
+            ValueError: an output lacks what the weigher needs; says which and what to change.
+        """
+
+    def terms(self, student: Output, teachers: Mapping[str, Output], batch: Batch) -> Terms:
+        """Return the unreduced terms [B] that train what the weigher itself owns; they are added as they are.
+
+        They must not send a gradient into the student.
+        """
+        return {}

@@ -1,0 +1,166 @@
+"""A student, its task, the methods that teach it and the weighers of its teachers: everything that one loss is made of.
+
+It is one module with one forward, so that DistributedDataParallel sees every parameter, and so that `functional_call`
+can run all of it elsewhere than at its parameters. Knows nothing of optimisers.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from training.losses import classification, regression
+from training.methods.base import Method, Terms
+from training.outputs import Batch, Output
+from training.steps.example import Example
+from training.weighers import Weigher, total
+from training.weighers.uniform import Uniform
+
+Task = Callable[[Output, Batch], Tensor]
+
+
+def supervised(output: Output, batch: Batch) -> Tensor:
+    """Return the loss [B] against the labels: cross entropy of logits plus squared error of scores, whichever there
+    are.
+
+    Samples without a label (target -1, score NaN) have 0.
+    """
+    losses = []
+    if output.logits is not None and batch.target is not None:
+        losses.append(classification(output.logits, batch.target))
+    if output.score is not None and batch.score is not None:
+        losses.append(regression(output.score.unsqueeze(-1), batch.score))
+    if not losses:
+        raise ValueError("the student's outputs meet no label: give a target for logits, or a score for scores")
+    return torch.stack(losses).sum(dim=0)
+
+
+@dataclass
+class Losses:
+    """What a distiller makes of an example; the tensors are [B]."""
+
+    task: Tensor
+    """Against the labels."""
+    matching: Tensor
+    """Against the teachers, weighed."""
+    auxiliary: Tensor
+    """What trains the weighers themselves."""
+    terms: Terms = field(default_factory=dict)
+    """The methods' terms, before the weighing."""
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    """`weight/teacher` -> its weights; `weight/method/teacher` where a method has a weigher of its own."""
+
+    @property
+    def per_sample(self) -> Tensor:
+        """Task and matching, [B]."""
+        return self.task + self.matching
+
+    def scalar(self, sample_weights: Tensor | None = None) -> Tensor:
+        """Return the mean, or the sum with `sample_weights` [B] instead of 1 / B, and the mean of the auxiliary."""
+        main = self.per_sample.mean() if sample_weights is None else self.per_sample @ sample_weights
+        return main + self.auxiliary.mean()
+
+
+class Distiller(nn.Module):
+    """The student and how it is taught."""
+
+    def __init__(
+        self,
+        student: nn.Module,
+        methods: Mapping[str, Method] | None = None,
+        weigher: Weigher | None = None,
+        weighers: Mapping[str, Weigher] | None = None,
+        task: Task = supervised,
+        task_weight: float = 1.0,
+    ) -> None:
+        """Put the parts together; `build` must follow.
+
+        Args:
+            student: its forward takes the example's inputs and gives an Output.
+            methods: by label; the label is only a name. None: the plain student.
+            weigher: of the teachers; None for the uniform ensemble.
+            weighers: label of a method -> a weigher for it alone, as for the features of CA-MKD and MMKD.
+            task: loss per sample against the labels.
+            task_weight: its factor.
+
+        Raises:
+            ValueError: `weighers` names a method that isn't there.
+        """
+        super().__init__()
+        self.student = student
+        self.methods = nn.ModuleDict(methods or {})
+        self.weigher = weigher or Uniform()
+        self.weighers = nn.ModuleDict(weighers or {})
+        self.task = task
+        self.task_weight = task_weight
+        self.teachers: tuple[str, ...] = ()
+        for label in self.weighers.keys() - self.methods.keys():
+            raise ValueError(f"a weigher is for the method {label!r}; the methods are {', '.join(self.methods)}")
+
+    def build(self, example: Example) -> None:
+        """Create what is trainable in methods and weighers from an example; once, before the optimiser is made."""
+        self.teachers = tuple(example.teachers)
+        if not self.methods:
+            return
+        modes = {module: module.training for module in self.student.modules()}
+        with torch.no_grad():
+            output = self.student.eval()(example.inputs).lifted()
+        for module, mode in modes.items():
+            module.training = mode
+        teachers = self._in_order(example.teachers)
+        for method in cast(Mapping[str, Method], self.methods).values():
+            method.build(output, teachers)
+        for weigher in self._all_weighers().values():
+            weigher.build(output, teachers)
+
+    def forward(self, example: Example) -> Losses:
+        """Return the losses of an example.
+
+        Raises:
+            ValueError: a teacher that was there in `build` is missing, or an output lacks what a part needs.
+        """
+        output: Output = self.student(example.inputs)
+        with torch.autocast(output.device_type, enabled=False):
+            return self._losses(output.lifted(), self._in_order(example.teachers), example.batch)
+
+    def learnt_by_loss(self) -> list[nn.Parameter]:
+        """Return the parameters of the main optimiser: all but those that an outer step learns."""
+        outer = {id(parameter) for parameter in self.learnt_by_outer_step()}
+        return [parameter for parameter in self.parameters() if parameter.requires_grad and id(parameter) not in outer]
+
+    def learnt_by_outer_step(self) -> list[nn.Parameter]:
+        """Return the parameters of the meta-learned weighers."""
+        learnt = [weigher for weigher in self._all_weighers().values() if weigher.meta_learned]
+        return [parameter for weigher in learnt for parameter in weigher.parameters()]
+
+    def _losses(self, output: Output, teachers: dict[str, Output], batch: Batch) -> Losses:
+        task = self.task_weight * self.task(output, batch)
+        losses = Losses(task, torch.zeros_like(task), torch.zeros_like(task))
+        if not self.methods:
+            return losses
+        weights = {}
+        for label, weigher in self._all_weighers().items():
+            prefix = f"{label}/" if label else ""
+            weights[label] = weigher.weigh(output, teachers, batch)
+            losses.weights |= {f"weight/{prefix}{name}": weights[label][:, k] for k, name in enumerate(teachers)}
+            for name, term in weigher.terms(output, teachers, batch).items():
+                losses.auxiliary = losses.auxiliary + term
+                losses.terms[f"{prefix}{name}"] = term
+        for label, method in self.methods.items():
+            terms: Terms = method(output, teachers, batch)
+            losses.matching = losses.matching + total(terms, weights[label if label in weights else ""], teachers)
+            losses.terms |= {name if name not in losses.terms else f"{label}/{name}": t for name, t in terms.items()}
+        return losses
+
+    def _all_weighers(self) -> dict[str, Weigher]:
+        """Label of a method -> its own weigher; "" -> that of all others."""
+        return {"": self.weigher, **cast(Mapping[str, Weigher], self.weighers)}
+
+    def _in_order(self, teachers: Mapping[str, Output]) -> dict[str, Output]:
+        """The teachers as lifted outputs, in the order of `build`: columns of weights must not change places."""
+        missing = [name for name in self.teachers if name not in teachers]
+        if missing:
+            raise ValueError(f"the example lacks the outputs of {', '.join(missing)}; it has {', '.join(teachers)}")
+        return {name: teachers[name].lifted() for name in self.teachers}

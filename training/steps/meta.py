@@ -1,0 +1,143 @@
+"""The outer step of meta-learned weights: which weights would have made the student better on hard held-out samples?
+(MMKD)
+
+Zhang, Chen, Wang, *Adaptive Multi-Teacher Knowledge Distillation with Meta-Learning*, ICME 2023. Every `every` steps:
+
+    theta'(phi) = theta - inner_rate grad_theta mean_B sum_k w_k(phi) L_k(theta)      w, phi: training/weighers/meta.py
+    phi <- Adam(phi, grad_phi CE(theta'(phi); buffer))                                second order in theta
+
+L_k: the methods' terms of teacher k on the batch that the student was just trained on; buffer: held-out samples, the
+hard ones (those that the student got wrong when it last met them) staying longest.
+
+Differences to the authors' code: its buffer holds training samples that were answered wrongly, this one held-out
+samples, so that weights are not rewarded for what helps to memorise; its lookahead is two steps on the matching terms
+and one on the cross entropy, all three on the buffer itself, here `inner_steps` on the training batch, whose teachers
+are known; it keeps copies of the inputs, this one indices. The adapters of feature methods look ahead there, and stand
+still here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from training.methods import checks
+from training.steps.base import Metrics, OuterStep, Step, Surroundings
+from training.steps.buffer import HardBuffer
+from training.steps.example import Example
+from training.steps.lookahead import (
+    evaluating,
+    gradients_of,
+    held_out_loss,
+    losses_at,
+    step_ahead,
+    student_parameters,
+    twice_differentiable,
+)
+
+
+@dataclass(frozen=True)
+class MetaStepConfig:
+    """Hyper-parameters of the outer step."""
+
+    every: int = 5
+    """Student steps to one outer step."""
+    inner_rate: float = 0.05
+    """Size of the lookahead's gradient step."""
+    inner_steps: int = 1
+    """Gradient steps of the lookahead."""
+    inner: Literal["matching", "full"] = "matching"
+    """Whether it descends on the weighted terms alone, or on the task as well."""
+    learning_rate: float = 1e-3
+    """Of the weights' optimiser, Adam."""
+    weight_decay: float = 1e-4
+    """Of the same."""
+    buffer_size: int = 256
+    """Held-out samples in the buffer."""
+    batch_size: int = 64
+    """Held-out samples that are drawn as candidates for the buffer, and again from the buffer, at each outer step."""
+    seed: int = 0
+    """Of the draws."""
+
+    def __post_init__(self) -> None:
+        for field in ("every", "inner_steps", "buffer_size", "batch_size"):
+            checks.count(self, field)
+        checks.count(self, "seed", least=0)
+        checks.number(self, "inner_rate", above=0)
+        checks.number(self, "learning_rate", above=0)
+        checks.number(self, "weight_decay", least=0)
+        checks.choice(self, "inner", ("matching", "full"))
+
+
+class MetaStep(OuterStep):
+    """The next step, and every few steps a move of the meta-learned weighers."""
+
+    name = "meta"
+    paper = "Zhang, Chen, Wang: Adaptive Multi-Teacher Knowledge Distillation with Meta-Learning, ICME 2023 (MMKD)"
+    equation = "phi <- phi - b grad_phi CE(theta - a grad_theta sum_k w_k(phi) L_k; hard held-out)"
+    needs = frozenset({"target"})
+    Config = MetaStepConfig
+
+    def __init__(self, next_step: Step, surroundings: Surroundings, **hyperparameters: Any) -> None:
+        super().__init__(next_step, surroundings, **hyperparameters)
+        self.learnt = self.distiller.learnt_by_outer_step()
+        if not self.learnt:
+            raise ValueError("the step 'meta' has nothing to learn: choose a meta-learned weigher, and build it before")
+        self.optimizer = torch.optim.Adam(
+            self.learnt, lr=self.config.learning_rate, weight_decay=self.config.weight_decay
+        )
+        self.buffer = HardBuffer(self.config.buffer_size)
+        self.steps = 0
+
+    def __call__(self, example: Example) -> Metrics:
+        """Train the student on the example, and the weights where it is their turn."""
+        metrics = self.next_step(example)
+        self.steps += 1
+        if self.steps % self.config.every == 0:
+            self._fill_buffer()
+            hard = self.held_out.fetch(self.buffer.sample(self.config.batch_size, self.generator))
+            with twice_differentiable(self.distiller):
+                loss = self.outer_loss(example, hard)
+                gradients_of(loss, self.learnt)
+            self.optimizer.step()
+            metrics["meta/outer_loss"] = loss.detach()
+        return metrics
+
+    def outer_loss(self, example: Example, held_out: Example) -> Tensor:
+        """Return the held-out loss of the student after its lookahead, a function of the weighers' parameters."""
+        parameters = student_parameters(self.distiller)
+        for _ in range(self.config.inner_steps):
+            losses = losses_at(self.distiller, parameters, example)
+            inner = losses.matching if self.config.inner == "matching" else losses.per_sample
+            parameters = step_ahead(parameters, inner.mean(), self.config.inner_rate)
+        return held_out_loss(self.distiller, parameters, held_out).mean()
+
+    @torch.no_grad()
+    def _fill_buffer(self) -> None:
+        candidates = self.draw(self.config.batch_size)
+        example = self.held_out.fetch(candidates)
+        with evaluating(self.distiller.student):
+            output = self.distiller.student(example.inputs)
+        if output.logits is not None and example.batch.target is not None:
+            hard = output.logits.argmax(dim=1) != example.batch.target
+        else:
+            loss = self.distiller.task(output.lifted(), example.batch)
+            hard = loss > loss.median()
+        self.buffer.offer(candidates, hard.tolist(), self.generator)
+
+    def own_state(self) -> dict[str, Any]:
+        """Return draws, buffer, optimiser and count of steps."""
+        return super().own_state() | {
+            "steps": self.steps,
+            "buffer": self.buffer.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def load_own_state(self, state: Mapping[str, Any]) -> None:
+        """Take up draws, buffer, optimiser and count of steps."""
+        super().load_own_state(state)
+        self.steps = state["steps"]
+        self.buffer.load_state_dict(state["buffer"])
+        self.optimizer.load_state_dict(state["optimizer"])

@@ -1,0 +1,122 @@
+"""Attention over teachers: the sample's own representation chooses whom to listen to (AMTML-KD).
+
+Liu, Zhang, Wang, *Adaptive multi-teacher multi-level knowledge distillation*, Neurocomputing 415, 2020:
+
+    w = softmax_k(v^T (theta_k * beta)),    beta = maxpool(h_s)
+    learnt by  T^2 KL(sum_k w_k softmax(z_k / T) || softmax(z_s / T)) + penalty (|v|^2 + sum_k |theta_k|^2)
+
+theta_k [D]: latent representation of teacher k; v [D]: shared by all teachers; beta [D]: the student's pooled feature;
+z_k, z_s: logits of teacher k and of the student; *: element by element. A teacher that no mixture needs in order to
+resemble the student, which also learns from the labels, loses its weight.
+
+`learn_from = "mixture"` is that loss of the paper, as a term of the weigher's own: the methods then take the weights
+as constants, and their scales do not decide over the teachers. Its gradient for the student would be that of the
+weighted `kd` terms, since sum_k w_k KL(p_k || q) = KL(sum_k w_k p_k || q) + (a Jensen-Shannon divergence of the
+teachers, without q). `"terms"` lets the gradient of the weighted terms themselves learn the weights, for teachers
+without logits; it prefers whom the student follows most easily, and ends with one teacher.
+
+Differences to the authors' code: theta starts at 0, so that training begins with the uniform ensemble, where theirs is
+drawn from a gaussian; beta is detached; their penalty of .1 on the sum of squares, independent of the size of the
+batch, is a hyper-parameter; they train the adapter for 80 epochs before the student and then freeze it, here both
+learn together.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from training.methods import checks
+from training.methods.base import Terms
+from training.outputs import Batch, Output
+from training.weighers.base import Weigher
+from training.weighers.reading import stacked_logits, vector
+
+
+@dataclass(frozen=True)
+class AttentionSelectConfig:
+    """Hyper-parameters of `attention_select`."""
+
+    student_layer: str = ""
+    """The student's layer that is pooled; empty for its last."""
+    pooling: Literal["max", "mean"] = "max"
+    """How a sequence or a map becomes one vector."""
+    learn_from: Literal["mixture", "terms"] = "mixture"
+    """What teaches the attention: the mixture of the teachers' answers, or the weighted terms of the methods."""
+    temperature: float = 4.0
+    """T of the mixture."""
+    penalty: float = 1e-3
+    """Factor of the squares of v and theta."""
+
+    def __post_init__(self) -> None:
+        checks.choice(self, "pooling", ("max", "mean"))
+        checks.choice(self, "learn_from", ("mixture", "terms"))
+        checks.number(self, "temperature", above=0)
+        checks.number(self, "penalty", least=0)
+
+
+def attention_weights(feature: Tensor, theta: Tensor, v: Tensor) -> Tensor:
+    """Return softmax_k(v^T (theta_k * beta)), [B, K], for beta [B, D], theta [K, D] and v [D]."""
+    return torch.softmax(feature @ (theta * v).T, dim=-1)
+
+
+def mixture_divergence(weights: Tensor, teachers: Tensor, student: Tensor, temperature: float) -> Tensor:
+    """Return T^2 KL(sum_k w_k softmax(z_k / T) || softmax(z_s / T)), [B].
+
+    Args:
+        weights: [B, K].
+        teachers: logits [B, K, C].
+        student: logits [B, C].
+        temperature: T.
+    """
+    log_teachers = torch.log_softmax(teachers / temperature, dim=-1)
+    smallest = torch.finfo(weights.dtype).tiny
+    log_mixture = torch.logsumexp(log_teachers + weights.clamp(min=smallest).log().unsqueeze(-1), dim=1)
+    log_student = torch.log_softmax(student / temperature, dim=-1)
+    return temperature**2 * (log_mixture.exp() * (log_mixture - log_student)).sum(dim=-1)
+
+
+class AttentionSelect(Weigher):
+    """AMTML-KD: attention from the student's feature to a latent representation of each teacher."""
+
+    name = "attention_select"
+    paper = (
+        "Liu, Zhang, Wang: Adaptive Multi-Teacher Multi-Level Knowledge Distillation, Neurocomputing 2020 (AMTML-KD)"
+    )
+    equation = "w = softmax_k(v^T (theta_k * beta)), beta = maxpool(h_s)"
+    needs = frozenset({"features", "logits"})
+    Config = AttentionSelectConfig
+    theta: nn.Parameter
+    v: nn.Parameter
+
+    def build(self, student: Output, teachers: Mapping[str, Output]) -> None:
+        """Create theta [K, D] and v [D]."""
+        feature = self._feature(student)
+        width = feature.shape[1]
+        self.theta = nn.Parameter(feature.new_zeros(len(teachers), width))
+        self.v = nn.Parameter(torch.randn(width).to(feature) / width**0.5)
+
+    def weigh(self, student: Output, teachers: Mapping[str, Output], batch: Batch) -> Tensor:
+        """Return the weights [B, K]; they carry a gradient only where the terms are to teach them."""
+        weights = attention_weights(self._feature(student), self.theta, self.v)
+        return weights if self.config.learn_from == "terms" else weights.detach()
+
+    def terms(self, student: Output, teachers: Mapping[str, Output], batch: Batch) -> Terms:
+        """Return the loss of the attention, with the student as a constant."""
+        feature = self._feature(student)
+        penalty = self.config.penalty * (self.theta.square().sum() + self.v.square().sum())
+        loss = penalty.expand(len(feature))
+        if self.config.learn_from == "mixture":
+            if student.logits is None:
+                raise ValueError(
+                    "attention_select needs the student's logits, and it gives none; set learn_from = 'terms'"
+                )
+            weights = attention_weights(feature, self.theta, self.v)
+            teachers_logits = stacked_logits(self.name, teachers)
+            loss = loss + mixture_divergence(weights, teachers_logits, student.logits.detach(), self.config.temperature)
+        return {"attention_fit": loss}
+
+    def _feature(self, student: Output) -> Tensor:
+        return vector(self.name, "the student", student, self.config.student_layer, self.config.pooling)

@@ -100,7 +100,7 @@ def sessions(
     options = MediaOptions(chunk_ms=chunk_ms, max_fps=max_fps)
     load = Load(sessions, stagger)
     token = token_file.read_text().strip() if token_file else None
-    console = Console(stderr=json_file == "-", highlight=False)
+    console = _console(to_stderr=json_file == "-")
     try:
         clips = _clips(clip, transcript, data, options)
         schedules = [Schedule(one, seconds, final_only=final_only, chunk_ms=chunk_ms) for one in clips]
@@ -125,10 +125,15 @@ def sessions(
     raise typer.Exit(_conclude(report, objectives, console, json_file))
 
 
+def _console(to_stderr: bool) -> Console:
+    """The terminal; a file or pipe gets lines of `MAX_WIDTH`."""
+    console = Console(stderr=to_stderr, highlight=False)
+    return console if console.is_terminal else Console(stderr=to_stderr, highlight=False, width=MAX_WIDTH)
+
+
 def _conclude(report: Report, objectives: Objectives, console: Console, json_file: str | None) -> Exit:
     missed = objectives.missed(report)
-    width = min(MAX_WIDTH, console.width) if console.is_terminal else MAX_WIDTH
-    console.print(render(report, missed, width))
+    console.print(render(report, objectives, min(MAX_WIDTH, console.width)))
     if json_file is not None:
         text = json.dumps({**report.as_dict(), "missed": missed}, indent=2, allow_nan=False) + "\n"
         if json_file == "-":

@@ -128,14 +128,17 @@ class Objectives:
         return missed
 
 
-def render(report: Report, missed: list[str], width: int) -> RenderableType:
+def render(report: Report, objectives: Objectives, width: int) -> RenderableType:
     """Return the report for a terminal."""
     parts: list[RenderableType] = [_latencies(report.record), Text(), _facts(report)]
     parts += [Text(f"error: {error}", "red") for error in sorted(set(report.record.errors))]
     if report.generator_is_late:
         lag_ms = report.record.send_lag.percentile_ms(99)
         parts.append(Text(f"the generator was late itself (p99 {lag_ms:.1f} ms): the latencies include that", "yellow"))
+    missed = objectives.missed(report)
     parts += [Text(f"missed: {sentence}", "bold red") for sentence in missed]
+    if not missed and objectives != Objectives():
+        parts.append(Text("every objective met", "green"))
     title = f"[bold]{report.sessions} sessions, {report.seconds:g} s[/] at {report.target} ({report.engine})"
     return Panel(Group(*parts), title=title, title_align="left", width=width, padding=(1, 2))
 

@@ -1,3 +1,4 @@
+import io
 import json
 
 import pytest
@@ -68,12 +69,21 @@ def test_json_has_stable_keys():
     assert report().as_dict()["server"] is None
 
 
-def test_a_late_generator_is_told():
-    console = Console(width=110, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    with console.file:
-        console.print(render(GOOD, ["p99 is too long"], 110))
-    text = console.export_text()
+def drawn(report: Report, objectives: Objectives) -> str:
+    console = Console(width=110, record=True, file=io.StringIO())
+    console.print(render(report, objectives, 110))
+    return console.export_text()
+
+
+def test_the_table_says_what_was_missed_and_that_the_generator_was_late():
+    text = drawn(GOOD, Objectives(max_p99_ms=10))
     assert GOOD.generator_is_late
     assert "the generator was late itself" in text
-    assert "missed: p99 is too long" in text
-    assert not report(latency_ms=1.0).generator_is_late
+    assert "missed: p99 of first results is 20.0 ms" in text
+
+
+def test_the_table_says_that_every_objective_was_met():
+    good = report(latency_ms=1.0)
+    assert not good.generator_is_late
+    assert "every objective met" in drawn(good, Objectives(max_p99_ms=10))
+    assert "objective" not in drawn(good, Objectives())

@@ -6,6 +6,7 @@ from training.methods.cc import CC
 from training.methods.crd import CRD
 from training.methods.dist import DIST
 from training.methods.dkd import DKD
+from training.methods.ekd import EKD
 from training.methods.fitnet import FitNet
 from training.methods.kd import KD
 from training.methods.logit_std import LogitStd
@@ -34,4 +35,6 @@ METHODS: dict[str, type[Method]] = {
     "sp": SP,
     "cc": CC,
     "pkt": PKT,
+    # D: several teachers at once; their weights are in training.weighers
+    "ekd": EKD,
 }

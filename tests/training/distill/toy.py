@@ -1,0 +1,103 @@
+"""A task of gaussian blobs, small enough that a run takes a second: sequences of noisy class centres."""
+
+import hashlib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from training.outputs import Output
+from training.tasks.base import Inputs, Samples, Split, TeacherBank
+
+CLASSES, STEPS, WIDTH, SPEAKERS = 4, 6, 8, 10
+SIZES: dict[Split, int] = {"train": 192, "valid": 96, "test": 96}
+NOISE = 1.0
+
+
+class ToyStudent(nn.Module):
+    """Two layers over the steps and a head over their mean, with dropout."""
+
+    def __init__(self, dropout: float = 0.1, width: int = 12) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(WIDTH, width), nn.Linear(width, width)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(width, CLASSES)
+
+    def forward(self, inputs: Inputs) -> Output:
+        mask = inputs["x_mask"].float()
+        early = torch.relu(self.first(inputs["x"].float()))
+        late = self.dropout(torch.relu(self.second(early)))
+        mean = (late * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
+        logits: Tensor = self.head(mean)
+        score = torch.softmax(logits.float(), -1) @ torch.linspace(-1, 1, CLASSES)
+        features = {"h1": early, "h2": late, "penultimate": mean}
+        return Output(logits, score, features=features, masks={"h1": mask, "h2": mask})
+
+
+class ToyTask:
+    """Blobs; teachers "good", "fair" and "random"; `missing` raises as a teacher without weights does."""
+
+    name = "toy"
+    labels = ("a", "b", "c", "d")
+    metric = "accuracy"
+    teacher_names = ("good", "fair", "random", "missing")
+    student_names = ("default", "steady")
+
+    def __init__(self, _: Path | None = None) -> None:
+        self.samples: Callable[[Split], Samples] = cache(self._samples)
+
+    def augment(self, inputs: Inputs, generator: torch.Generator) -> Inputs:
+        noise = torch.randn(inputs["x"].shape, generator=generator)
+        return {**inputs, "x": inputs["x"].float() + 0.05 * noise}
+
+    def student(self, name: str = "default") -> nn.Module:
+        return ToyStudent(0.0 if name == "steady" else 0.1)
+
+    def teacher(self, name: str) -> TeacherBank:
+        if name not in self.teacher_names:
+            raise ValueError(f"toy has no teacher {name!r}")
+        return TeacherBank(name, cache(lambda split: self._teach(name, split)))
+
+    def fingerprint(self) -> str:
+        return hashlib.sha256(b"toy").hexdigest()
+
+    def _samples(self, split: Split) -> Samples:
+        generator = torch.Generator().manual_seed(list(SIZES).index(split))
+        count = SIZES[split]
+        target = torch.arange(count) % CLASSES
+        centres = torch.eye(CLASSES).repeat(1, WIDTH // CLASSES)
+        x = centres[target][:, None] + NOISE * torch.randn(count, STEPS, WIDTH, generator=generator)
+        mask = torch.ones(count, STEPS)
+        mask[::3, -2:] = 0
+        return Samples(
+            {"x": x, "x_mask": mask},
+            target,
+            torch.linspace(-1, 1, CLASSES)[target],
+            {"speaker": torch.arange(count) % SPEAKERS, "gender": torch.arange(count) % 2},
+            [f"{split}-{i}" for i in range(count)],
+            torch.tensor([1.0, 0.0, 0.0]).expand(count, 3),
+        )
+
+    def _teach(self, name: str, split: Split) -> Output:
+        if name == "missing":
+            raise FileNotFoundError(
+                "the weights of teacher 'missing' are not there: run `python -m training fetch-teachers`"
+            )
+        samples = self.samples(split)
+        assert samples.target is not None
+        generator = torch.Generator().manual_seed(100 + len(name))
+        truth = nn.functional.one_hot(samples.target, CLASSES).float()
+        strength = {"good": 3.0, "fair": 1.5, "random": 0.0}[name]
+        logits = strength * truth + torch.randn(len(samples), CLASSES, generator=generator)
+        project = torch.randn(CLASSES, 10, generator=generator)
+        features = (logits @ project)[:, None] + 0.1 * torch.randn(len(samples), STEPS, 10, generator=generator)
+        score = torch.softmax(logits, -1) @ torch.linspace(-1, 1, CLASSES)
+        return Output(
+            logits,
+            score,
+            torch.full_like(score, 0.1),
+            {"h1": features.half(), "penultimate": features.mean(1).half()},
+            {"h1": samples.inputs["x_mask"]},
+        )

@@ -1,0 +1,127 @@
+"""Batches as index tensors over samples in memory: which samples a step sees is a function of seed and step alone.
+
+So a resumed run needs no state of a loader, several processes agree without talking, and nothing is ever copied to
+workers.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from training.distill.tables import RecipeError
+from training.outputs import Batch, Output
+from training.steps.example import Example
+from training.tasks.base import Inputs, Samples
+
+Augment = Callable[[Inputs], Inputs]
+
+
+class Order:
+    """A fresh permutation for every epoch; the last, smaller batch of an epoch is left out."""
+
+    def __init__(self, samples: Tensor, batch: int, seed: int, rank: int = 0, processes: int = 1) -> None:
+        """Keep the positions [N] to draw from.
+
+        Raises:
+            RecipeError: fewer samples than a batch, or a batch that doesn't divide into the processes.
+        """
+        if len(samples) < batch:
+            raise RecipeError(f"budget.batch: {batch} is more than the {len(samples)} training samples")
+        if batch % processes:
+            raise RecipeError(f"budget.batch: {batch} does not divide into {processes} processes")
+        self.samples, self.batch, self.seed = samples, batch, seed
+        self._part = slice(rank * batch // processes, (rank + 1) * batch // processes)
+        self._epoch, self._shuffled = -1, samples
+
+    def at(self, step: int) -> Tensor:
+        """Return this process's positions at `step`, [batch / processes]."""
+        epoch, place = divmod(step, len(self.samples) // self.batch)
+        if epoch != self._epoch:
+            generator = stream(self.seed, "order", epoch)
+            self._epoch, self._shuffled = epoch, self.samples[torch.randperm(len(self.samples), generator=generator)]
+        return self._shuffled[place * self.batch : (place + 1) * self.batch][self._part]
+
+
+def stream(seed: int, purpose: str, step: int, rank: int = 0) -> torch.Generator:
+    """Return a generator that depends on nothing but its arguments."""
+    generator = torch.Generator()
+    mixed = f"{seed}/{purpose}/{step}/{rank}".encode()
+    return generator.manual_seed(int.from_bytes(_digest(mixed), "big"))
+
+
+def split_held_out(samples: Samples, part: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Divide positions into (kept, held out), both ascending; whole speakers are held out where speakers are known.
+
+    Raises:
+        RecipeError: the training set is too small for the part.
+    """
+    speakers = samples.groups.get("speaker", torch.arange(len(samples)))
+    names = torch.unique(speakers)
+    count = max(1, round(part * len(names)))
+    if count >= len(names):
+        raise RecipeError(f"held_out: {part} of {len(names)} speakers leaves nothing to train on")
+    chosen = names[torch.randperm(len(names), generator=stream(seed, "held_out", 0))[:count]]
+    held = torch.isin(speakers, chosen)
+    return (~held).nonzero().squeeze(1), held.nonzero().squeeze(1)
+
+
+class Source:
+    """Makes examples of a split's samples: inputs, labels, and what the teachers say, looked up by position."""
+
+    def __init__(
+        self, samples: Samples, teachers: Mapping[str, Output], device: torch.device, total_steps: int
+    ) -> None:
+        self.samples, self.teachers = samples, dict(teachers)
+        self.device, self.total_steps = device, total_steps
+
+    def example(self, index: Tensor, step: int = 0, augment: Augment | None = None) -> Example:
+        """Return the samples at `index` on the device, augmented where `augment` is given."""
+        inputs = {name: tensor[index] for name, tensor in self.samples.inputs.items()}
+        target, score = self.samples.target, self.samples.score
+        batch = Batch(
+            None if target is None else target[index].to(self.device),
+            None if score is None else score[index].to(self.device),
+            index.to(self.device),
+            step,
+            self.total_steps,
+        )
+        inputs = augment(inputs) if augment else inputs
+        teachers = {name: outputs_at(output, index, self.device) for name, output in self.teachers.items()}
+        return Example({name: tensor.to(self.device) for name, tensor in inputs.items()}, batch, teachers)
+
+
+class HeldOutSource:
+    """The held-out samples of a source, for the outer steps; not augmented."""
+
+    def __init__(self, source: Source, positions: Tensor) -> None:
+        self.source, self.positions = source, positions
+
+    def __len__(self) -> int:
+        """Return how many samples are held out."""
+        return len(self.positions)
+
+    def fetch(self, indices: Sequence[int]) -> Example:
+        """Return the held-out samples of these numbers, which count from 0 to `len`."""
+        return self.source.example(self.positions[torch.as_tensor(indices, dtype=torch.int64)])
+
+
+def outputs_at(output: Output, index: Tensor, device: torch.device | str = "cpu") -> Output:
+    """Return the rows `index` [M] of an output, on `device`."""
+
+    def rows(tensor: Tensor | None) -> Tensor | None:
+        return None if tensor is None else tensor[index].to(device)
+
+    return Output(
+        rows(output.logits),
+        rows(output.score),
+        rows(output.variance),
+        {name: feature[index].to(device) for name, feature in output.features.items()},
+        {name: mask[index].to(device) for name, mask in output.masks.items()},
+        rows(output.present),
+    )
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=7).digest()

@@ -1,0 +1,193 @@
+"""The loop: one run of distillation, from a recipe to a report, over any number of processes.
+
+It goes on where a checkpoint in its folder ends, bit for bit on a CPU: which samples a step sees and how they are
+augmented is a function of seed and step (`training.distill.feed`), everything else that a step changes is in the
+checkpoint. Knows nothing of what a step does.
+"""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast, broadcast_object_list, gather_object
+from torch import nn
+
+from training.distill.assembly import Assembly, assemble
+from training.distill.feed import stream
+from training.distill.metrics import LOWER_IS_BETTER, Measures, measure
+from training.distill.progress import Progress
+from training.distill.recipe import Recipe
+from training.distill.result import (
+    RESULT,
+    Report,
+    fingerprint_of,
+    read_report,
+    report_of,
+    student_facts,
+    write_report,
+)
+from training.distill.schedule import EarlyStopping, evaluation_steps
+from training.distill.state import ResumeError, load_state, random_state, save_state, seed_everything, set_random_state
+from training.distill.watchers import Watcher
+from training.outputs import Output
+from training.steps import Example
+from training.tasks.base import Samples, Split, Task
+
+CHECKPOINT = "checkpoint.pt"
+STUDENT = "student.pt"
+_EVALUATION_BATCH = 256
+
+
+def distil(recipe: Recipe, task: Task, folder: Path, watchers: Sequence[Watcher] = ()) -> Report:
+    """Run a recipe, or what is left of it, and return the report that `result.json` in its folder holds.
+
+    The folder takes `checkpoint.pt`, from which a killed run goes on, `student.pt`, the weights that were best on
+    validation, and the report. A finished run is not repeated. On several processes (`accelerate launch`, `torchrun`),
+    each trains on its part of every batch and all evaluate alike; the first one writes.
+
+    Raises:
+        RecipeError: the recipe doesn't fit the task.
+        TeacherError: a teacher's weights or package are missing.
+        ResumeError: what is in the folder is another recipe's.
+        FloatingPointError: the run diverged.
+    """
+    if (folder / RESULT).is_file():
+        return _finished(recipe, folder / RESULT)
+    accelerator = Accelerator(mixed_precision=recipe.precision)
+    run = assemble(recipe, task, accelerator)
+    progress = _resume(run, folder)
+    due = evaluation_steps(run.total_steps, recipe.budget.evaluations)
+    with ExitStack() as stack:
+        watching = [stack.enter_context(watcher) for watcher in watchers if accelerator.is_main_process]
+        for watcher in watching:
+            watcher.begin(f"{task.name}: {recipe.title}", progress.step, run.total_steps)
+        run.distiller.train()
+        while progress.step < run.total_steps and not progress.stopped:
+            with progress.watch.of("loading"):
+                example = _load(run, progress.step)
+            with progress.watch.of("computing"):
+                progress.count(run.train_on(example))
+            for watcher in watching:
+                watcher.stepped(progress.step)
+            if progress.step in due:
+                with progress.watch.of("evaluating"):
+                    row = _evaluate(run, progress)
+                    _save(run, progress, folder)
+                for watcher in watching:
+                    watcher.evaluated(progress.step, row)
+    return _finish(run, progress, folder)
+
+
+@torch.inference_mode()
+def outputs_of(student: nn.Module, samples: Samples, device: torch.device) -> Output:
+    """Return the student's logits and score for all samples, on the CPU, in evaluation mode and full precision."""
+    was_training = student.training
+    student.eval()
+    parts: list[Output] = []
+    for start in range(0, len(samples), _EVALUATION_BATCH):
+        rows = slice(start, start + _EVALUATION_BATCH)
+        parts.append(student({name: tensor[rows].to(device) for name, tensor in samples.inputs.items()}))
+    student.train(was_training)
+    logits = [part.logits.float().cpu() for part in parts if part.logits is not None]
+    scores = [part.score.float().cpu() for part in parts if part.score is not None]
+    return Output(torch.cat(logits) if logits else None, torch.cat(scores) if scores else None)
+
+
+def _load(run: Assembly, step: int) -> Example:
+    """The examples of a step, augmented; the same ones whenever it's asked for."""
+    generator = stream(run.recipe.seed, "augment", step, run.accelerator.process_index)
+    return run.source.example(run.order.at(step), step, partial(run.task.augment, generator=generator))
+
+
+def _measures(run: Assembly, split: Split) -> Measures:
+    samples = run.task.samples(split)
+    return measure(outputs_of(run.distiller.student, samples, run.accelerator.device), samples, run.task.labels)
+
+
+def _evaluate(run: Assembly, progress: Progress) -> dict[str, float]:
+    """Measure validation, keep the student if it's the best so far, and decide whether to go on."""
+    _share_buffers(run)
+    measures = _measures(run, "valid")
+    if run.task.metric not in measures:
+        raise KeyError(f"the task's metric {run.task.metric!r} was not measured; there are {', '.join(measures)}")
+    row = progress.close_row({name: value for name, value in measures.items() if isinstance(value, float)})
+    if progress.stopping.update(measures[run.task.metric], progress.step):
+        weights = run.distiller.student.state_dict()
+        progress.best = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
+    if progress.stopping.exhausted:
+        progress.stopped = "patience"
+    elif 0 < run.recipe.budget.seconds <= progress.watch.total:
+        progress.stopped = "seconds"
+    if run.accelerator.num_processes > 1:
+        # Clocks differ, and so may the last bits of sums on a GPU: the first process decides.
+        progress.stopped = str(broadcast_object_list([progress.stopped])[0])
+    return row
+
+
+def _share_buffers(run: Assembly) -> None:
+    """Give every process the first one's running means and queues, so that one checkpoint serves all."""
+    if run.accelerator.num_processes > 1:
+        for buffer in run.distiller.buffers():
+            buffer.copy_(broadcast(buffer.contiguous()))
+
+
+def _save(run: Assembly, progress: Progress, folder: Path) -> None:
+    several = run.accelerator.num_processes > 1
+    generators = gather_object([random_state()]) if several else [random_state()]
+    if run.accelerator.is_main_process:
+        state = {"recipe": run.recipe.table(), "data": run.task.fingerprint(), "random": generators}
+        save_state({**state, "progress": progress.state(), "run": run.state()}, folder / CHECKPOINT)
+
+
+def _resume(run: Assembly, folder: Path) -> Progress:
+    """Return where the folder's checkpoint stands, with `run` put there; a fresh start where there is none."""
+    rank, processes = run.accelerator.process_index, run.accelerator.num_processes
+    state = load_state(folder / CHECKPOINT)
+    if state is None:
+        seed_everything(run.recipe.seed, rank)
+        return Progress(stopping=EarlyStopping(run.recipe.budget.patience, run.task.metric in LOWER_IS_BETTER))
+    _require_same(run.recipe, state["recipe"], folder)
+    if state["data"] != run.task.fingerprint():
+        raise ResumeError(f"{folder}: the checkpoint was made on other data of {run.task.name!r}; give another folder")
+    if len(state["random"]) != processes:
+        raise ResumeError(f"{folder}: the checkpoint is of {len(state['random'])} processes, this run has {processes}")
+    run.load_state(state["run"])
+    set_random_state(state["random"][rank])
+    return Progress.of_state(state["progress"])
+
+
+def _finish(run: Assembly, progress: Progress, folder: Path) -> Report:
+    """Measure the chosen student; the test split is touched here, once."""
+    student = run.distiller.student
+    student.load_state_dict(progress.best)
+    metrics = {split: _measures(run, split) for split in ("valid", "test")}
+    teachers = {name: fingerprint_of(output) for name, output in run.source.teachers.items()}
+    data = {"sha256": run.task.fingerprint(), "teachers": teachers}
+    facts = student_facts(student.cpu().eval(), run.task.samples("valid"))
+    report = report_of(run.recipe, progress, metrics, data, facts, run.accelerator.num_processes)
+    if run.accelerator.is_main_process:
+        save_state(progress.best, folder / STUDENT)
+        if progress.weights.steps:
+            progress.weights.save(folder / "weights.csv")
+        write_report(report, folder / RESULT)
+    run.accelerator.wait_for_everyone()
+    return report
+
+
+def _finished(recipe: Recipe, path: Path) -> Report:
+    report = read_report(path)
+    _require_same(recipe, report["recipe"], path.parent)
+    return report
+
+
+def _require_same(recipe: Recipe, other: dict[str, Any], folder: Path) -> None:
+    table = recipe.table()
+    different = [name for name in table if table[name] != other.get(name)]
+    if different:
+        raise ResumeError(
+            f"{folder} holds a run of another recipe ({', '.join(different)} differ): give another folder, or remove it"
+        )

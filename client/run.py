@@ -1,6 +1,7 @@
 """The work behind the commands of `python -m client`: runs a session or analyses clips and returns the exit code."""
 
 import asyncio
+from bisect import bisect_left
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from pathlib import Path
@@ -14,11 +15,12 @@ from client.api import MoodstreamClient
 from client.builtin import NAME, builtin_clip
 from client.clip import Clip, Media
 from client.display import MAX_WIDTH, Display, print_clip
-from client.durations import to_ns
+from client.durations import NS_PER_S, to_ns
 from client.exits import Exit
 from client.heard import Heard
 from client.jsonlines import Json, clip_line, info_line
 from client.media import MediaOptions, open_clip, transcript_of
+from client.messages import AUDIO_RATE_HZ
 from client.pacing import Pacer, paced
 from client.summary import info_panel
 
@@ -36,12 +38,12 @@ class Session:
     def __init__(self, clip: Clip, pacer: Pacer) -> None:
         self.clip = clip
         self.pacer = pacer
-        self._position_ns = 0
+        self._paces: list[int] = []
         self._heard = Heard()
 
     def position(self) -> tuple[int, str]:
         """Return how much has been sent, and the words that are being heard."""
-        return self._position_ns, self._heard.now()
+        return self._paces[-1] if self._paces else 0, self._heard.now()
 
     async def run(self, client: MoodstreamClient, display: Display, strict: bool = False) -> Exit:
         """Stream the clip and show what is answered.
@@ -58,7 +60,7 @@ class Session:
                     if isinstance(message, SentimentResult):
                         end_ns = to_ns(message.end_offset)
                         words = self._heard.at(end_ns)
-                        latency_ns = self.pacer.latency_ns(min(end_ns, self.clip.duration_ns))
+                        latency_ns = self.pacer.latency_ns(self._sent_ns(end_ns))
                     display.show(message, words, latency_ns)
                     closed = message if isinstance(message, SessionClosed) else closed
         finally:
@@ -70,9 +72,20 @@ class Session:
         async with aclosing(paced(self.clip.open(), self.pacer)) as messages:
             async for media in messages:
                 self._heard.note(media)
-                if isinstance(media, AudioChunk | VideoFrame):
-                    self._position_ns = max(self._position_ns, to_ns(media.start_offset))
+                self._note_pace(media)
                 yield media
+
+    def _note_pace(self, media: Media) -> None:
+        """Remember how far the session has got: by the ends of its audio, without audio by its frames."""
+        if isinstance(media, AudioChunk):
+            self._paces.append(to_ns(media.start_offset) + len(media.data) // 2 * NS_PER_S // AUDIO_RATE_HZ)
+        elif isinstance(media, VideoFrame) and not self.clip.config.HasField("audio"):
+            self._paces.append(to_ns(media.start_offset))
+
+    def _sent_ns(self, end_ns: int) -> int:
+        """Return when the message was due that completed a window ending at `end_ns`."""
+        following = bisect_left(self._paces, end_ns)
+        return self._paces[following] if following < len(self._paces) else min(end_ns, self.clip.duration_ns)
 
 
 async def run_analyze(

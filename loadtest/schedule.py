@@ -4,6 +4,7 @@ It knows neither the network nor the clock. All sessions of a schedule share the
 generator next to nothing but the write itself.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -61,6 +62,21 @@ class Schedule:
         kinds = [type(timed.media) for timed in self._messages]
         self._counts = {kind: kinds.count(kind) for kind in (AudioChunk, VideoFrame, TextSpan)}
         self._loops: dict[int, list[Send]] = {}
+        pace = next((kind for kind in (AudioChunk, VideoFrame, TextSpan) if self._counts[kind]), None)
+        self._paces = [timed.due_ns for timed in self._messages if type(timed.media) is pace]
+
+    def sent_ns(self, end_ns: int) -> int:
+        """Return when the message is due that completes a window ending at `end_ns`.
+
+        It carries the window's last sample; of a session without audio it is the first frame, or word, that shows that
+        the window is over.
+        """
+        loop, rest_ns = divmod(end_ns, self._period_ns)
+        if rest_ns == 0:
+            return end_ns
+        following = bisect_left(self._paces, rest_ns)
+        due_ns = self._paces[following] if following < len(self._paces) else self._period_ns
+        return min(self.duration_ns, loop * self._period_ns + due_ns)
 
     def sends(self) -> Iterator[Send]:
         """Yield a session's messages between its configuration and its close, in the order in which they are due."""
@@ -101,19 +117,23 @@ class Schedule:
     def _shifted(self, timed: Timed, loop: int) -> Send | None:
         """Return a message of the first loop as it is sent in another one; None beyond the session's end."""
         shift_ns = loop * self._period_ns
-        due_ns = timed.due_ns + shift_ns
-        if due_ns > self.duration_ns or (isinstance(timed.media, VideoFrame) and due_ns == self.duration_ns):
-            return None
+        due_ns = min(timed.due_ns + shift_ns, self.duration_ns)
         request = stream_request(timed.media)
         if isinstance(timed.media, EndOfUtterance):
             request.end_of_utterance.offset.CopyFrom(to_duration(to_ns(timed.media.offset) + shift_ns))
-        else:
-            kind = request.WhichOneof("request")
-            assert kind is not None
-            media: AudioChunk | VideoFrame | TextSpan = getattr(request, kind)
-            media.sequence += loop * self._counts[type(media)]
-            media.start_offset.CopyFrom(to_duration(to_ns(media.start_offset) + shift_ns))
-        return Send(due_ns, request.SerializeToString(), not isinstance(timed.media, EndOfUtterance))
+            is_beyond = timed.due_ns + shift_ns > self.duration_ns
+            return None if is_beyond else Send(due_ns, request.SerializeToString(), is_media=False)
+        kind = request.WhichOneof("request")
+        assert kind is not None
+        media: AudioChunk | VideoFrame | TextSpan = getattr(request, kind)
+        start_ns = to_ns(media.start_offset) + shift_ns
+        if start_ns >= self.duration_ns or (isinstance(media, TextSpan) and timed.due_ns + shift_ns > self.duration_ns):
+            return None
+        if isinstance(media, AudioChunk):
+            media.data = media.data[: 2 * ((self.duration_ns - start_ns) * AUDIO_RATE_HZ // NS_PER_S)]
+        media.sequence += loop * self._counts[type(media)]
+        media.start_offset.CopyFrom(to_duration(start_ns))
+        return Send(due_ns, request.SerializeToString(), is_media=True)
 
 
 def _word(span: TextSpan) -> Word:

@@ -54,7 +54,7 @@ async def run_session(target: str, token: str | None, schedule: Schedule, start_
         status = StatusWatch(call)
         sender = asyncio.create_task(_send(call, schedule, pacer, record))
         try:
-            if not await _receive(call, start_ns, record):
+            if not await _receive(call, schedule, start_ns, record):
                 record.errors.append("the server ended the stream without closing the session")
         except grpc.aio.AioRpcError as error:
             record.errors.append(str(await status.error(error, target, started=True)))
@@ -83,22 +83,22 @@ async def _send(call: Call, schedule: Schedule, pacer: Pacer, record: Record) ->
         return
 
 
-async def _receive(call: Call, start_ns: int, record: Record) -> bool:
+async def _receive(call: Call, schedule: Schedule, start_ns: int, record: Record) -> bool:
     """Record every answer; returns whether the session was closed in order."""
     is_closed = False
     async for response in call:
         arrived_ns = time.monotonic_ns()
         kind = response.WhichOneof("response")
         if kind == "result" and response.result.scope == SCOPE_WINDOW:
-            _record_window(response.result, arrived_ns - start_ns, record)
+            intended_ns = start_ns + schedule.sent_ns(to_ns(response.result.end_offset))
+            _record_window(response.result, arrived_ns - intended_ns, record)
         elif kind == "closed":
             is_closed = True
             _record_totals(response.closed, record)
     return is_closed
 
 
-def _record_window(result: SentimentResult, arrived_ns: int, record: Record) -> None:
-    latency_ns = arrived_ns - to_ns(result.end_offset)
+def _record_window(result: SentimentResult, latency_ns: int, record: Record) -> None:
     if result.revision == 0:
         record.first.record(latency_ns)
     if result.is_final:

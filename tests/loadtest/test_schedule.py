@@ -75,6 +75,27 @@ def test_a_clip_is_padded_with_silence_to_a_whole_hop():
     assert samples.tolist() == ([7] * 4000 + [0] * 4000) * 2
 
 
+@pytest.mark.parametrize(
+    ("options", "chunk_ms", "sent"),
+    [
+        ({}, 100, {0.5: 0.5, 1.0: 1.0, 9.0: 9.0, 9.5: 9.5, 20.0: 20.0}),
+        ({}, 200, {0.5: 0.6, 1.0: 1.0, 9.0: 9.0, 9.5: 9.6, 20.5: 20.5}),
+        ({}, 70, {0.5: 0.56, 9.5: 9.56}),
+        ({"audio": False, "max_fps": 4.0}, 100, {0.5: 0.5, 0.75: 0.8, 9.5: 9.5}),
+    ],
+)
+def test_latency_counts_from_the_message_that_carries_the_windows_last_sample(options, chunk_ms, sent):
+    schedule = Schedule(builtin_clip(MediaOptions(**options)), 20.5, chunk_ms=chunk_ms)
+    assert {end: schedule.sent_ns(int(end * S)) / S for end in sent} == sent
+    dues = {send.due_ns / S for send in schedule.sends()}
+    assert set(sent.values()) <= dues
+
+
+def test_the_last_chunk_is_cut_at_the_end():
+    chunks = requests(Schedule(builtin_clip(), 2.5, chunk_ms=1000), "audio")
+    assert [len(chunk.data) // 2 for chunk in chunks] == [16_000, 16_000, 8_000]
+
+
 def test_configuration():
     config = StreamSentimentRequest.FromString(Schedule(builtin_clip(), 1.0, final_only=True).config).config
     assert config.final_only

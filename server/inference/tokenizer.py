@@ -1,6 +1,5 @@
 """Tokenizes in process with the repository's `tokenizer.json`, exactly as its `tokenizer` model does."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,17 +9,6 @@ import tokenizers
 from numpy.typing import NDArray
 
 from contract.text import frame_pieces
-
-
-def find_tokenizer_file(repository: Path) -> Path | None:
-    """Return `tokenizer.json` of the newest version of the repository's `tokenizer`, None when there is none."""
-    files = [path for path in repository.glob("tokenizer/*/tokenizer.json") if path.parent.name.isdigit()]
-    return max(files, key=lambda path: int(path.parent.name), default=None)
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 class Tokenizer:

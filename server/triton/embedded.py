@@ -26,7 +26,7 @@ from server.triton.wheel import find_wheel
 
 logger = logging.getLogger("moodstream.triton")
 
-_READY_TIMEOUT_S: Final = 60.0
+_START_TIMEOUT_S: Final = 60.0
 _POLL_S: Final = 0.03
 _FIRST_INFERENCE_TIMEOUT_S: Final = 30.0
 
@@ -59,8 +59,10 @@ class EmbeddedTriton:
             stack.push_async_callback(self._client.close)
 
             process = await self._launch()
-            self.health.watch([probe.model for probe in self._probes])
-            self._supervisor = Supervisor(self._client, self.health, process, self._probes, self._launch)
+            stack.push_async_callback(process.stop)
+            probes = await self._first_inferences()
+            self.health.watch([probe.model for probe in probes])
+            self._supervisor = Supervisor(self._client, self.health, process, probes, self._launch)
             stack.push_async_callback(self._stop)
             self._supervision = asyncio.create_task(self._supervisor.run(), name="triton-supervisor")
             self._supervision.add_done_callback(_log_failure)
@@ -95,31 +97,30 @@ class EmbeddedTriton:
         return tuple(name for name in lists[0] if all(name in other for other in lists)) if lists else ()
 
     async def _launch(self) -> TritonProcess:
-        """Start Triton and return when every model has answered a real inference."""
+        """Start Triton and return when it takes calls: whatever can be loaded is loaded then."""
         port = launch.free_port()
         command = launch.command(self._wheel, self._layout, self._repository, "moodstream", self._prefix.name, port)
         env = launch.environment(self._wheel, self._layout)
         process = await TritonProcess.start(command, env, self._layout.root, self._prefix, self._log)
         try:
-            async with asyncio.timeout(_READY_TIMEOUT_S):
-                await self._wait_until_ready(process)
-                self._probes = await self._first_inferences()
+            async with asyncio.timeout(_START_TIMEOUT_S):
+                await self._wait_until_live(process)
         except BaseException as error:
             process.kill()
             await process.wait()
             if isinstance(error, TimeoutError):
-                raise TritonStartError(f"Triton was not ready within {_READY_TIMEOUT_S:g} s") from None
+                raise TritonStartError(f"Triton did not start within {_START_TIMEOUT_S:g} s") from None
             raise
         self.metrics_url = f"http://127.0.0.1:{port}/metrics"
         return process
 
-    async def _wait_until_ready(self, process: TritonProcess) -> None:
+    async def _wait_until_live(self, process: TritonProcess) -> None:
         while True:
             if not process.running:
                 status = await process.wait()
                 raise TritonStartError(f"Triton ended with status {status} while starting: {self._log.reason()}")
             with contextlib.suppress(InferenceServerException):
-                if await self._client.is_server_ready(client_timeout=1.0):
+                if await self._client.is_server_live(client_timeout=1.0):
                     return
             await asyncio.sleep(_POLL_S)
 
@@ -128,8 +129,12 @@ class EmbeddedTriton:
 
         An ensemble has no stub of its own: Triton unloads and loads it with the models that it is made of.
         """
-        models = await triton_client.ready_versions(self._client)
-        configs = await asyncio.gather(*(triton_client.model_config(self._client, model) for model in models))
+        index = await self._client.get_model_repository_index()
+        for entry in index.models:
+            if entry.state != "READY":
+                raise TritonStartError(f"model {entry.name} can't be loaded: {entry.reason or self._log.reason()}")
+        names = {entry.name for entry in index.models}
+        configs = await asyncio.gather(*(triton_client.model_config(self._client, name) for name in names))
         await asyncio.gather(*(self._first_inference(config) for config in configs))
         return tuple(
             Probe(config.name, triton_client.zero_inputs(config))

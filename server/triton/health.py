@@ -58,10 +58,16 @@ class Health:
             state.last_success = time.monotonic()
 
     def failed(self, model: str, message: str) -> None:
-        """Note that a caller got no answer: the supervisor looks at the model now."""
+        """Note that a caller got no answer: the supervisor looks at the model now.
+
+        Of an ensemble, which is not watched itself, any part may be to blame: all models are looked at.
+        """
         if state := self._states.get(model):
             state.failure = message
             state.doubt.set()
+        else:
+            for state in self._states.values():
+                state.doubt.set()
 
     async def wait_for_doubt(self, model: str, period_s: float) -> str:
         """Wait until a caller complained, or the model has not answered anyone for `period_s`.

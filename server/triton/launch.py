@@ -28,7 +28,7 @@ def grpc_url(layout: Layout) -> str:
 def command(
     wheel: TritonWheel, layout: Layout, repository: Path, server_id: str, shm_prefix: str, metrics_port: int
 ) -> list[str]:
-    """Return Triton's command line. Every model of the repository is loaded; one that can't be makes the start fail."""
+    """Return Triton's command line: all models of the repository are loaded, but those that can't be."""
     return [
         str(wheel.binary),
         f"--id={server_id}",
@@ -37,6 +37,7 @@ def command(
         f"--backend-config=python,shm-region-prefix-name={shm_prefix}",
         "--model-control-mode=explicit",
         "--load-model=*",
+        "--exit-on-error=false",
         # Configs are complete, and completing them would start every stub twice.
         "--disable-auto-complete-config",
         "--model-load-thread-count=8",

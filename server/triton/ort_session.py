@@ -32,6 +32,9 @@ def open_session(path: Path, parameters: Mapping[str, str], *, gpu: int | None =
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = int(parameters.get("intra_op_thread_count", "1"))
     options.inter_op_num_threads = int(parameters.get("inter_op_thread_count", "1"))
+    # The arena never gives memory back: one batch of 16 windows would cost 200 MB for ever. Without it a run takes 1 to
+    # 5 % longer.
+    options.enable_cpu_mem_arena = False
     providers: list[Any] = ["CPUExecutionProvider"]
     if gpu is not None:
         wanted = GPU_PROVIDERS if tensorrt else GPU_PROVIDERS[1:]

@@ -23,7 +23,8 @@ from server.triton.health import Health
 logger = logging.getLogger("moodstream.triton")
 
 _PROBE_PERIOD_S: Final = 1.0
-_PROBE_SHARE: Final = 0.01
+_LONGEST_PROBE_PERIOD_S: Final = 3.0
+_PROBE_SHARE: Final = 0.02
 """Part of the time that probing one model may take: slow models are probed less often, and all on a busy machine."""
 _PROBE_TIMEOUT_S: Final = 2.0
 _SILENCE_S: Final = 6.0
@@ -33,7 +34,6 @@ _RETRY_S: Final = 0.1
 _STALE_S: Final = 1.5
 """A call to a dead stub fails after a second: complaints that come this soon after a reload mean the old stub."""
 _RELOAD_TIMEOUT_S: Final = 10.0
-_REPAIRS_BEFORE_RESTART: Final = 3
 _SETTLED_S: Final = 30.0
 """A Triton that ran for this long is restarted at once, others after a pause that doubles."""
 _FIRST_PAUSE_S: Final = 0.5
@@ -88,7 +88,7 @@ class Supervisor:
         probes: tuple[Probe, ...],
         launch: Callable[[], Awaitable[Process]],
     ) -> None:
-        """`launch` starts a new Triton at the same address and returns when every model has answered."""
+        """`launch` starts a new Triton at the same address and returns when it takes calls."""
         self.process = process
         self._client = client
         self._health = health
@@ -110,12 +110,13 @@ class Supervisor:
             started = time.monotonic()
             status = await self.process.wait()
             self._up.clear()
-            self._tell_all(False, f"Triton ended with status {status} and is being restarted")
+            for probe in self._probes:
+                self._health.set_available(probe.model, False, f"Triton ended with status {status}; being restarted")
             if time.monotonic() - started > _SETTLED_S:
                 pause_s = 0.0
             pause_s = await self._restart(pause_s)
+            # Each model counts as available again when its probe, which comes next, was answered.
             self._up.set()
-            self._tell_all(True, "Triton was restarted")
 
     async def _restart(self, pause_s: float) -> float:
         """Launch until it succeeds and return the pause to make before the next restart."""
@@ -129,15 +130,11 @@ class Supervisor:
             else:
                 return pause_s
 
-    def _tell_all(self, available: bool, message: str) -> None:
-        for probe in self._probes:
-            self._health.set_available(probe.model, available, message)
-
     async def _watch_model(self, probe: Probe) -> None:
         answered = reloaded = time.monotonic()
-        probe_s = 0.0
+        period_s = _PROBE_PERIOD_S
         while True:
-            complaint = await self._health.wait_for_doubt(probe.model, max(_PROBE_PERIOD_S, probe_s / _PROBE_SHARE))
+            complaint = await self._health.wait_for_doubt(probe.model, period_s)
             await self._up.wait()
             started = time.monotonic()
             trusting = started - reloaded > _STALE_S
@@ -145,7 +142,8 @@ class Supervisor:
                 finding = Finding(complaint)
             else:
                 finding = await self._look(probe, trusting)
-                probe_s = time.monotonic() - started
+                share_s = (time.monotonic() - started) / _PROBE_SHARE
+                period_s = min(max(_PROBE_PERIOD_S, share_s), _LONGEST_PROBE_PERIOD_S)
             if not self._up.is_set():
                 continue
             if finding.answers:
@@ -181,25 +179,27 @@ class Supervisor:
         return Finding()
 
     async def _repair(self, probe: Probe) -> None:
-        """Reload the model until it answers, or until Triton itself is given up or has ended."""
-        for attempt in range(_REPAIRS_BEFORE_RESTART):
+        """Reload the model until it answers, or Triton has ended; the other models are not disturbed."""
+        pause_s = _FIRST_PAUSE_S
+        while self._up.is_set():
             try:
                 await triton_client.reload(self._client, probe.model, _RELOAD_TIMEOUT_S)
                 problem = (await self._probe(probe)).problem
             except InferenceServerException as error:
                 problem = error.message() or "the reload failed"
             except TimeoutError:
-                problem = f"the reload took more than {_RELOAD_TIMEOUT_S:g} s"
-            if not self._up.is_set():
+                logger.error(
+                    "Triton hangs, as reloading %s took over %g s: it is killed", probe.model, _RELOAD_TIMEOUT_S
+                )
+                self._up.clear()
+                self.process.kill()
                 return
             if not problem:
-                self._health.set_available(probe.model, True, "was reloaded and answers again")
+                self._health.set_available(probe.model, self._up.is_set(), "was reloaded and answers again")
                 return
-            logger.warning("model %s is still not answering after a reload: %s", probe.model, problem)
-            await asyncio.sleep(_FIRST_PAUSE_S * 2**attempt)
-        logger.error("model %s can't be repaired by reloading it: Triton is restarted", probe.model)
-        self.process.kill()
-        self._up.clear()
+            logger.warning("model %s does not answer after a reload, next in %.1f s: %s", probe.model, pause_s, problem)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
 
 def _means_dead_stub(complaint: str) -> bool:

@@ -30,7 +30,7 @@ async def test_requests_share_a_run_and_not_their_errors(small_repository: Path)
         assert results[0] == [10]
         assert results[2] == [20]
         assert isinstance(results[1], InferenceServerException)
-        assert results[1].status() == "StatusCode.INVALID_ARGUMENT"
+        assert results[1].status() == "StatusCode.INTERNAL"
         assert "7" in results[1].message()
         await client.close()
 

@@ -96,6 +96,44 @@ async def test_killed_guard_takes_its_server_along_and_is_replaced(small_reposit
         await client.close()
 
 
+async def test_frozen_stub_is_replaced(small_repository: Path) -> None:
+    events: list[ModelEvent] = []
+    async with EmbeddedTriton(small_repository) as triton:
+        triton.subscribe(events.append)
+        client = triton_client.connect(triton.grpc_url)
+        stub_of(os.getpid(), "double").suspend()
+        await until_recovered(events, "double")
+        np.testing.assert_array_equal(await double(client), 2 * X)
+        await client.close()
+
+
+async def test_model_that_stays_broken_leaves_the_others_alone(small_repository: Path) -> None:
+    """Even when Triton itself has to be restarted meanwhile; and once repaired it comes back."""
+    events: list[ModelEvent] = []
+    file = small_repository / "pick" / "1" / "model.onnx"
+    content = file.read_bytes()
+    async with EmbeddedTriton(small_repository) as triton:
+        triton.subscribe(events.append)
+        client = triton_client.connect(triton.grpc_url)
+        file.write_bytes(b"nonsense")
+        stub_of(os.getpid(), "pick").kill()
+        async with asyncio.timeout(20):
+            while triton.health.available("pick"):
+                await asyncio.sleep(0.02)
+        np.testing.assert_array_equal(await double(client), 2 * X)
+        assert not [event for event in events if event.model == "double"]
+
+        (server,) = descendants(os.getpid(), "tritonserver")
+        server.kill()
+        await until_recovered(events, "double")
+        np.testing.assert_array_equal(await double(client), 2 * X)
+        assert not triton.health.available("pick")
+
+        file.write_bytes(content)
+        await until_recovered(events, "pick")
+        await client.close()
+
+
 async def test_model_that_fails_every_inference_is_refused(small_repository: Path) -> None:
     config = small_repository / "pick" / "config.pbtxt"
     config.write_text(config.read_text().replace('"VALUE"', '"NO_SUCH_OUTPUT"'))

@@ -25,7 +25,6 @@ def test_listeners_hear_news_only(health: Health) -> None:
 
 
 def test_unknown_models_count_as_available(health: Health) -> None:
-    health.failed("other", "no answer")
     health.succeeded("other")
     assert health.available("other")
 
@@ -44,6 +43,12 @@ async def test_a_complaint_before_the_wait_is_not_lost(health: Health) -> None:
     health.failed("a", "no answer")
     assert await health.wait_for_doubt("a", 3600) == "no answer"
     assert await health.wait_for_doubt("a", 0) == ""
+
+
+async def test_a_complaint_about_an_ensemble_concerns_all(health: Health) -> None:
+    health.failed("ensemble", "a part is dead")
+    for model in ("a", "b"):
+        assert await health.wait_for_doubt(model, 3600) == ""
 
 
 async def test_answers_to_callers_put_the_next_look_off(health: Health) -> None:

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from loadtest.cli import Exit
+from loadtest.cli import Exit, app
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -53,5 +54,5 @@ def test_exit_codes(arguments, code, complaint):
 
 
 def test_help_documents_every_exit_code():
-    text = run("--help").stdout
+    text = CliRunner().invoke(app, ["sessions", "--help"]).stdout
     assert all(f"{code.value}: " in text for code in Exit)

@@ -66,6 +66,13 @@ def report_of(
         "shares": {kind: round(share, 4) for kind, share in shares.items()},
         "peak_memory_mib": round(peak),
         "within_memory_limit": peak < MEMORY_LIMIT_MIB,
+        **machine_facts(processes),
+    }
+
+
+def machine_facts(processes: int) -> Report:
+    """Return what ran it: system, threads and versions."""
+    return {
         "machine": f"{platform.system()} {platform.machine()}, {processes} x {torch.get_num_threads()} threads",
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
     }

@@ -1,0 +1,70 @@
+"""From an entry of a suite to recipes: placeholders become teachers, and a factor a weight. Pure; runs nothing."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from training.distill.metrics import better
+from training.distill.suites import ALL, BEST, Entry, Suite
+from training.distill.tables import Table
+from training.methods import METHODS
+
+Survey = Mapping[str, Any]
+"""Of a task, as `training.distill.jobs.survey` returns it."""
+
+
+class NoTeacherError(Exception):
+    """None of the teachers that an entry wants is there."""
+
+
+def entry_recipe(
+    suite: Suite, entry: Entry, task: str, survey: Survey, seed: int, scale: float = 1.0, factor: float = 1.0
+) -> Table:
+    """Return the recipe of an entry's run.
+
+    Args:
+        suite, entry, task: what is run.
+        survey: says which teachers there are, and which is best.
+        seed: of the run.
+        scale: factor of the budget's steps.
+        factor: of the first method's default weights.
+
+    Raises:
+        NoTeacherError: all teachers that it wants are missing.
+    """
+    recipe: Table = copy.deepcopy(dict(entry.recipe))
+    budget = dict(suite.budgets[task])
+    budget["steps"] = max(1, round(scale * budget["steps"]))
+    if recipe.get("teachers") in (ALL, BEST):
+        pool = available(suite.pools[task], survey, entry.without)
+        if not pool:
+            raise NoTeacherError(f"{task}: {entry.title} has no teacher: {why_missing(survey)}")
+        recipe["teachers"] = pool if recipe["teachers"] == ALL else [best_teacher(pool, survey)]
+    if factor != 1.0:
+        method = recipe["methods"][0]
+        method |= {option: factor * getattr(METHODS[method["name"]].Config(), option) for option in entry.scaled}
+    return {**recipe, "task": task, "name": entry.title, "budget": budget, "seed": seed}
+
+
+def available(pool: Sequence[str], survey: Survey, without: Sequence[str] = ()) -> list[str]:
+    """Return the teachers of the pool that answered, without some."""
+    answered = [name for name, said in survey.get("teachers", {}).items() if "error" not in said]
+    return [name for name in pool if name in answered and name not in without]
+
+
+def best_teacher(pool: Sequence[str], survey: Survey) -> str:
+    """Return the teacher of the pool that is best on validation; of equal ones the first."""
+    metric = survey["metric"]
+    best = pool[0]
+    for name in pool[1:]:
+        if better(metric, survey["teachers"][name]["valid"][metric], survey["teachers"][best]["valid"][metric]):
+            best = name
+    return best
+
+
+def why_missing(survey: Survey) -> str:
+    """Return what the teachers' errors say."""
+    if "error" in survey:
+        return str(survey["error"])
+    errors = [f"{name}: {said['error']}" for name, said in survey["teachers"].items() if "error" in said]
+    return "; ".join(errors) or "the entry does without all of them"

@@ -1,0 +1,161 @@
+"""The suites of `bench`, as literal data: which runs, on which tasks, with which budget, and what is tried on
+validation.
+
+Knows names only; `training.distill.bench` runs them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+BEST: Final = "BEST"
+"""Stands for the single teacher of the entry's pool that is best on validation."""
+ALL: Final = "ALL"
+"""Stands for all teachers of the entry's pool."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of a suite's table: a recipe without task, budget and seed."""
+
+    title: str
+    family: str = ""
+    """Of the catalogue of methods; empty for controls."""
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    """`teachers` may be `BEST` or `ALL` of the suite's pool."""
+    factors: tuple[float, ...] = ()
+    """Of the first method's default weights: each is tried on validation: first seed, a part of the steps."""
+    scaled: tuple[str, ...] = ("weight",)
+    """Options of the first method that a factor multiplies."""
+    without: tuple[str, ...] = ()
+    """Teachers of the pool that this entry does without."""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Entries on tasks, with equal budgets for all entries of a task."""
+
+    name: str
+    title: str
+    question: str
+    """What the table answers."""
+    pools: Mapping[str, tuple[str, ...]]
+    """Task -> the teachers that `BEST` and `ALL` speak of."""
+    budgets: Mapping[str, Mapping[str, Any]]
+    """Task -> a recipe's `budget`; in steps, so that every entry of a task moves its student equally often."""
+    entries: tuple[Entry, ...]
+    control: str
+    """Title of the entry that the others are compared with."""
+    tuning: float = 1 / 3
+    """Part of the steps that a trial on validation takes."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+
+
+_LOGITS: Final = (0.3, 1.0, 3.0)
+_FEATURES: Final = (0.1, 1.0, 10.0)
+_STEPS: Final = {
+    "ravdess": {"steps": 600, "batch": 64, "learning_rate": 2e-3, "evaluations": 20},
+    "fer2013": {"steps": 600, "batch": 64, "learning_rate": 2e-3, "evaluations": 20},
+    "sst2": {"steps": 600, "batch": 64, "learning_rate": 1e-3, "evaluations": 20},
+}
+
+
+_SCALED: Final = {
+    "dkd": ("alpha", "beta"),
+    "dist": ("beta", "gamma"),
+    "rkd": ("distance_weight", "angle_weight"),
+}
+
+
+def _one(name: str, family: str, factors: tuple[float, ...]) -> Entry:
+    """A method of one teacher, the best, beside the labels."""
+    recipe = {"teachers": BEST, "methods": [{"name": name}]}
+    return Entry(name, family, recipe, factors, _SCALED.get(name, ("weight",)))
+
+
+def _weighed(name: str) -> Entry:
+    """`kd` from all teachers, weighed."""
+    return Entry(name, "D", {"teachers": ALL, "methods": [{"name": "kd"}], "weigher": name}, _LOGITS)
+
+
+def _stepped(name: str) -> Entry:
+    """`kd` from the best teacher, with an outer step."""
+    return Entry(name, "D", {"teachers": BEST, "methods": [{"name": "kd"}], "step": name}, _LOGITS)
+
+
+def _plain(title: str = "plain") -> Entry:
+    return Entry(title)
+
+
+UNIMODAL: Final = Suite(
+    "unimodal",
+    "Every method of families A to D, one modality",
+    "Which methods make the student better than labels alone do?",
+    {
+        "ravdess": ("whisper", "speech_embedding", "resemblyzer", "egemaps"),
+        "fer2013": ("fer", "cnn"),
+        "sst2": ("minilm", "vader"),
+    },
+    _STEPS,
+    (
+        _plain(),
+        Entry("kd, all teachers equally", "", {"teachers": ALL, "methods": [{"name": "kd"}]}, _LOGITS),
+        *(_one(name, "A", _LOGITS) for name in ("kd", "dkd", "dist", "logit_std", "score")),
+        *(_one(name, "B", _FEATURES) for name in ("fitnet", "attention", "nst", "vid", "crd")),
+        *(_one(name, "C", _FEATURES) for name in ("rkd", "sp", "cc", "pkt")),
+        Entry("ekd", "D", {"teachers": ALL, "methods": [{"name": "ekd"}]}, _FEATURES),
+        *(_weighed(name) for name in ("entropy", "confidence", "attention_select", "meta")),
+        *(_stepped(name) for name in ("meta_teacher", "reweight")),
+    ),
+    "plain",
+)
+
+BAD_TEACHER: Final = Suite(
+    "bad_teacher",
+    "One teacher is random",
+    "Do learned and computed weights notice a teacher that answers at random, and does that help?",
+    {"ravdess": ("whisper", "speech_embedding", "resemblyzer", "egemaps", "random")},
+    {"ravdess": _STEPS["ravdess"]},
+    (
+        _plain(),
+        Entry("uniform, without the random teacher", "", {"teachers": ALL, "methods": ["kd"]}, without=("random",)),
+        Entry("uniform", "", {"teachers": ALL, "methods": ["kd"]}),
+        *(
+            Entry(name, "D", {"teachers": ALL, "methods": ["kd"], "weigher": name})
+            for name in ("confidence", "attention_select", "meta")
+        ),
+    ),
+    "uniform",
+    seeds=(0, 1, 2, 3, 4),
+)
+
+PRIVILEGED: Final = Suite(
+    "privileged",
+    "A teacher that sees what the student never will",
+    "Does a teacher over facial action units, beside the audio teachers, make an audio-only student better?",
+    {"ravdess": ("whisper", "speech_embedding", "resemblyzer", "egemaps", "action_units")},
+    {"ravdess": _STEPS["ravdess"]},
+    (
+        _plain(),
+        *(
+            Entry(
+                f"audio{' + action units' if seen else ''}, {weigher}",
+                "D",
+                {"teachers": ALL, "methods": ["kd"], "weigher": weigher},
+                without=() if seen else ("action_units",),
+            )
+            for weigher in ("uniform", "confidence", "attention_select")
+            for seen in (False, True)
+        ),
+        Entry(
+            "action units alone",
+            "",
+            {"teachers": ALL, "methods": ["kd"]},
+            without=("whisper", "speech_embedding", "resemblyzer", "egemaps"),
+        ),
+    ),
+    "audio, uniform",
+    seeds=(0, 1, 2, 3, 4),
+)
+
+SUITES: Final[Mapping[str, Suite]] = {suite.name: suite for suite in (UNIMODAL, BAD_TEACHER, PRIVILEGED)}

@@ -53,10 +53,10 @@ class Windows:
         insort(self._utterance_ends, offset_ns)
 
     def close(self) -> None:
-        """Make every window up to the last media final, and end the utterance that is open."""
+        """Make every window up to the last media final, and end the utterance that is open, if anything was said."""
         self._closed = True
         end_ns = self._reached_ns()
-        if self._utterance_ends or self._utterance:
+        if self._utterance_ends or self._utterance or self._streams[Modality.TEXT].reached_ns:
             self.end_utterance(end_ns)
 
     def advance(

@@ -173,6 +173,12 @@ def test_words_count_once_they_ended_and_belong_to_the_current_utterance(session
     assert order == ["WindowPlan"] * 2 + ["UtterancePlan"] + ["WindowPlan"] * 2 + ["UtterancePlan"]
 
 
+def test_the_close_ends_the_utterance_of_a_session_with_words(session, audio):
+    driver = session(A, T).send(word(0, 0, 400, "hello"), *audio(noise(1.2), [100]), Close())
+    assert [(one.start_ns, one.end_ns) for one in driver.utterances] == [(0, 1200 * MS)]
+    assert session(A, T).send(*audio(noise(1.2), [100]), Close()).utterances == []
+
+
 def test_unchanged_words_are_one_piece(session, audio):
     driver = session(A, T).send(word(0, 0, 100, "hello"), *audio(noise(1.5), [100]), Close())
     assert len({id(plan.words) for plan in driver.finals}) == 1

@@ -1,23 +1,11 @@
-"""Losses as pure functions, one value per sample: the caller weighs and reduces them."""
+"""Losses on labels as pure functions, one value per sample: the caller weighs and reduces them.
+
+Those on teachers are in `training.methods`.
+"""
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-
-
-def kd(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """Hinton et al. 2015, *Distilling the knowledge in a neural network*: T^2 KL(softmax(t/T) || softmax(s/T)).
-
-    Args:
-        student, teacher: logits [B, C].
-        temperature: T.
-
-    Returns:
-        [B].
-    """
-    log_student = torch.log_softmax(student / temperature, dim=-1)
-    log_teacher = torch.log_softmax(teacher / temperature, dim=-1)
-    return temperature**2 * functional.kl_div(log_student, log_teacher, reduction="none", log_target=True).sum(dim=-1)
 
 
 def classification(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:

@@ -47,7 +47,7 @@ def comparison_key(text: str) -> str:
 
 
 class Overlap:
-    """Finds sentences that occur in a held-out set, also when differently spelled, cut or extended."""
+    """Finds sentences of a held-out set, also when spelled differently, cut, or extended to twice their length."""
 
     def __init__(self, held_out: Iterable[str]) -> None:
         self._shingles = {shingle for text in held_out for shingle in _shingles(comparison_key(text))}
@@ -60,5 +60,5 @@ class Overlap:
         return key in self._keys or (len(shingles) > 0 and shared >= 0.5 * len(shingles))
 
 
-def _shingles(key: str, length: int = 24) -> set[str]:
+def _shingles(key: str, length: int = 12) -> set[str]:
     return {key[i : i + length] for i in range(0, len(key) - length + 1)}

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from contract.labels import EMOTIONS
 from contract.models import EMBEDDING_DIM
-from contract.timing import AUDIO_SLOTS, AUDIO_SLOTS_PER_HOP, CHUNK_SAMPLES, HOP_SAMPLES, HOPS_PER_WINDOW
+from contract.timing import AUDIO_SLOTS, AUDIO_SLOTS_PER_HOP, HOP_SAMPLES, HOPS_PER_WINDOW
 from training.data import fer2013, meld, ravdess, sst_mr, tweeteval, vader
 from training.data.composed import Bank, Composed, FaceBank
 from training.data.corpora import text_targets
@@ -18,12 +18,13 @@ from training.data.folder import Split
 from training.data.hops import chunks_of
 from training.data.sentences import Sentence
 from training.models import Window
-from training.recipes.audio import add_noise, speed_variants
+from training.recipes.audio import Pcm, add_noise, quiet_chunks, speed_variants
 from training.recipes.run import Run
 from training.recipes.text import bare
 from training.tokenizer import encode_texts
 
-_WINDOWS_PER_CLIP: Final = 3
+_WINDOWS_PER_CLIP: Final = 4
+_VARIANTS_PER_CLIP: Final = 2
 _QUIET_WINDOWS: Final = 256
 _BATCH: Final = 256
 
@@ -49,7 +50,7 @@ def _audio_bank(window: Window, clips: Sequence[ravdess.Clip], rng: np.random.Ge
     tokens, masks, labels = [], [], []
     for clip in clips:
         recording = ravdess.read_pcm(clip.path)
-        for pcm in speed_variants(recording) if augmented else [recording]:
+        for pcm in _variants(recording, rng) if augmented else [recording]:
             chunks = chunks_of(pcm, int(rng.integers(0, HOP_SAMPLES)))
             if augmented:
                 chunks = np.clip(add_noise(chunks, rng) * 10 ** (rng.uniform(-12, 12) / 20), -1, 1).astype(np.float32)
@@ -63,6 +64,11 @@ def _audio_bank(window: Window, clips: Sequence[ravdess.Clip], rng: np.random.Ge
     return Bank(torch.stack(tokens), torch.stack(masks), emotion, np.zeros(len(emotion), dtype=np.float32))
 
 
+def _variants(recording: Pcm, rng: np.random.Generator) -> list[Pcm]:
+    variants = speed_variants(recording)
+    return [variants[i] for i in rng.choice(len(variants), _VARIANTS_PER_CLIP, replace=False)]
+
+
 def _right_aligned(slots: Tensor) -> tuple[Tensor, Tensor]:
     item, mask = torch.zeros(AUDIO_SLOTS, EMBEDDING_DIM), torch.zeros(AUDIO_SLOTS)
     item[AUDIO_SLOTS - len(slots) :] = slots
@@ -71,10 +77,9 @@ def _right_aligned(slots: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _quiet(window: Window, rng: np.random.Generator) -> Tensor:
-    """Audio windows of room noise between digital silence and -30 dB, [N, 40, D]."""
-    level = 10 ** (rng.uniform(-100, -30, _QUIET_WINDOWS) / 20)
-    noise = rng.standard_normal((_QUIET_WINDOWS, CHUNK_SAMPLES)) * level[:, None]
-    embedding = window.audio_encoder.encode(torch.from_numpy(noise.astype(np.float32))).embedding
+    """Return audio windows without a voice, [N, 40, D]."""
+    chunks = torch.from_numpy(quiet_chunks(_QUIET_WINDOWS, rng))
+    embedding = window.audio_encoder.encode(chunks).embedding
     return embedding.repeat(1, AUDIO_SLOTS // AUDIO_SLOTS_PER_HOP, 1).half()
 
 

@@ -18,7 +18,8 @@ from training.data.folder import Split
 from training.data.sentences import Sentence
 from training.data.sst_mr import load_sst2
 from training.loop import Schedule, fit
-from training.losses import classification, kd, sentiment_entropy
+from training.losses import classification, sentiment_entropy
+from training.methods.kd import kd
 from training.metrics import Scores, classification_scores, fit_temperature
 from training.models.text import TextEncoder
 from training.recipes.run import Run
@@ -118,13 +119,16 @@ class Taught:
 
 
 def _teacher_outputs(path: Path | None, texts: list[str]) -> tuple[Tensor, Tensor] | None:
-    """Return the teacher's logits [N, 7] and sentiment [N] of the training sentences."""
+    """Return the teacher's logits [N, 7] and sentiment [N] of the training sentences, by their text."""
     if path is None:
         return None
     stored: dict[str, Any] = torch.load(path, weights_only=True)
-    if stored["texts"] != texts:
-        raise ValueError(f"{path} was made of other sentences: teach again")
-    return stored["logits"], stored["sentiment"]
+    row = {text: i for i, text in enumerate(stored["texts"])}
+    unknown = sum(text not in row for text in texts)
+    if unknown:
+        raise ValueError(f"{path} lacks {unknown} of the training sentences: teach again")
+    index = torch.tensor([row[text] for text in texts])
+    return stored["logits"][index], stored["sentiment"][index]
 
 
 class TextSets:

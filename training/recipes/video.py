@@ -18,7 +18,7 @@ from training.metrics import Scores, classification_scores, fit_temperature
 from training.models.video import VideoEncoder
 from training.recipes.run import Run, valence_table
 
-EPOCHS: Final = 24
+EPOCHS: Final = 22
 BATCH: Final = 128
 LEARNING_RATE: Final = 3e-3
 SMOOTHING: Final = 0.1

@@ -1,1 +1,14 @@
 """The tasks that distillation runs on, by name. Each is made from the data folder: `TASKS["ravdess"](data)`."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from training.tasks.base import Task
+from training.tasks.fer2013 import Fer2013
+from training.tasks.ravdess import Ravdess
+
+TASKS: Final[dict[str, Callable[[Path], Task]]] = {
+    "ravdess": Ravdess,
+    "fer2013": Fer2013,
+}

@@ -15,15 +15,17 @@ class ResidualStudent(nn.Module):
     """A small residual net. Features: maps `h1` 12x12, `h2` 6x6, `h3` 3x3, and `penultimate`, the mean of the last."""
 
     def __init__(
-        self, values: Sequence[float], widths: tuple[int, int, int, int] = (16, 32, 64, 96), dropout: float = 0.3
+        self,
+        values: Sequence[float],
+        widths: tuple[int, int, int, int] = (16, 32, 64, 96),
+        dropout: float = 0.3,
     ) -> None:
+        """Make a net with so many channels in its stem and its three stages."""
         super().__init__()
         self.stem = nn.Sequential(
             nn.Conv2d(1, widths[0], 3, 2, padding=1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU()
         )
-        self.first = ResidualBlock(widths[0], widths[1], 2)
-        self.second = ResidualBlock(widths[1], widths[2], 2)
-        self.third = ResidualBlock(widths[2], widths[3], 2)
+        self.first, self.second, self.third = (ResidualBlock(a, b, 2) for a, b in pairwise(widths))
         self.head = Head(widths[3], values, dropout)
 
     def forward(self, inputs: Inputs) -> Output:

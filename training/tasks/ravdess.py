@@ -18,11 +18,10 @@ from torch import Tensor, nn
 
 from contract.labels import EMOTIONS, VALENCE
 from contract.timing import AUDIO_SLOT_SAMPLES, SAMPLE_RATE
-from training.data import ravdess
+from training.data import augment, ravdess
 from training.data.folder import DataMissingError, corpus_file
 from training.models.logmel import MELS, STEP_SAMPLES, LogMel
 from training.outputs import Output
-from training.tasks import augment
 from training.tasks.audio_students import ConvStudent, GruStudent
 from training.tasks.base import Inputs, Samples, Split, TeacherBank
 from training.tasks.names import check_name

@@ -7,8 +7,11 @@ from typing import Final
 from training.tasks.base import Task
 from training.tasks.fer2013 import Fer2013
 from training.tasks.ravdess import Ravdess
+from training.tasks.sst import Sst2, Sst5
 
 TASKS: Final[dict[str, Callable[[Path], Task]]] = {
     "ravdess": Ravdess,
     "fer2013": Fer2013,
+    "sst2": Sst2,
+    "sst5": Sst5,
 }

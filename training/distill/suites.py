@@ -49,10 +49,12 @@ class Suite:
     tuning: float = 1 / 3
     """Part of the steps that a trial on validation takes."""
     seeds: tuple[int, ...] = (0, 1, 2)
+    shows_weights: bool = False
+    """Whether the report plots the weights of the teachers."""
 
 
 _LOGITS: Final = (0.3, 1.0, 3.0)
-_FEATURES: Final = (0.1, 1.0, 10.0)
+_FEATURES: Final = (0.01, 0.1, 1.0)
 _STEPS: Final = {
     "ravdess": {"steps": 600, "batch": 64, "learning_rate": 2e-3, "evaluations": 20},
     "fer2013": {"steps": 600, "batch": 64, "learning_rate": 2e-3, "evaluations": 20},
@@ -60,6 +62,11 @@ _STEPS: Final = {
 }
 
 
+_OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
+    # These compare positions, and the last feature has none.
+    "attention": {"layers": [["h2", "h2"]]},
+    "nst": {"layers": [["h2", "h2"]]},
+}
 _SCALED: Final = {
     "dkd": ("alpha", "beta"),
     "dist": ("beta", "gamma"),
@@ -69,7 +76,7 @@ _SCALED: Final = {
 
 def _one(name: str, family: str, factors: tuple[float, ...]) -> Entry:
     """A method of one teacher, the best, beside the labels."""
-    recipe = {"teachers": BEST, "methods": [{"name": name}]}
+    recipe = {"teachers": BEST, "methods": [{"name": name, **_OPTIONS.get(name, {})}]}
     return Entry(name, family, recipe, factors, _SCALED.get(name, ("weight",)))
 
 
@@ -83,10 +90,6 @@ def _stepped(name: str) -> Entry:
     return Entry(name, "D", {"teachers": BEST, "methods": [{"name": "kd"}], "step": name}, _LOGITS)
 
 
-def _plain(title: str = "plain") -> Entry:
-    return Entry(title)
-
-
 UNIMODAL: Final = Suite(
     "unimodal",
     "Every method of families A to D, one modality",
@@ -98,7 +101,7 @@ UNIMODAL: Final = Suite(
     },
     _STEPS,
     (
-        _plain(),
+        Entry("plain"),
         Entry("kd, all teachers equally", "", {"teachers": ALL, "methods": [{"name": "kd"}]}, _LOGITS),
         *(_one(name, "A", _LOGITS) for name in ("kd", "dkd", "dist", "logit_std", "score")),
         *(_one(name, "B", _FEATURES) for name in ("fitnet", "attention", "nst", "vid", "crd")),
@@ -117,7 +120,7 @@ BAD_TEACHER: Final = Suite(
     {"ravdess": ("whisper", "speech_embedding", "resemblyzer", "egemaps", "random")},
     {"ravdess": _STEPS["ravdess"]},
     (
-        _plain(),
+        Entry("plain"),
         Entry("uniform, without the random teacher", "", {"teachers": ALL, "methods": ["kd"]}, without=("random",)),
         Entry("uniform", "", {"teachers": ALL, "methods": ["kd"]}),
         *(
@@ -127,6 +130,7 @@ BAD_TEACHER: Final = Suite(
     ),
     "uniform",
     seeds=(0, 1, 2, 3, 4),
+    shows_weights=True,
 )
 
 PRIVILEGED: Final = Suite(
@@ -136,7 +140,7 @@ PRIVILEGED: Final = Suite(
     {"ravdess": ("whisper", "speech_embedding", "resemblyzer", "egemaps", "action_units")},
     {"ravdess": _STEPS["ravdess"]},
     (
-        _plain(),
+        Entry("plain"),
         *(
             Entry(
                 f"audio{' + action units' if seen else ''}, {weigher}",

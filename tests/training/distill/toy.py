@@ -1,6 +1,7 @@
 """A task of gaussian blobs, small enough that a run takes a second: sequences of noisy class centres."""
 
 import hashlib
+import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -49,6 +50,8 @@ class ToyTask:
         self.samples: Callable[[Split], Samples] = cache(self._samples)
 
     def augment(self, inputs: Inputs, generator: torch.Generator) -> Inputs:
+        if "TOY_QUIET_AUGMENT" in os.environ:
+            return inputs
         noise = torch.randn(inputs["x"].shape, generator=generator)
         return {**inputs, "x": inputs["x"].float() + 0.05 * noise}
 
@@ -101,3 +104,8 @@ class ToyTask:
             {"h1": features.half(), "penultimate": features.mean(1).half()},
             {"h1": samples.inputs["x_mask"]},
         )
+
+
+TASKS = {"toy": ToyTask}
+"""For workers, which find their task by a registry's name."""
+REGISTRY = "tests.training.distill.toy:TASKS"

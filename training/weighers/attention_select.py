@@ -32,7 +32,7 @@ from training.methods import checks
 from training.methods.base import Terms
 from training.outputs import Batch, Output
 from training.weighers.base import Weigher
-from training.weighers.reading import stacked_logits, vector
+from training.weighers.reading import require_built, stacked_logits, vector
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,11 @@ class AttentionSelect(Weigher):
     equation = "w = softmax_k(v^T (theta_k * beta)), beta = maxpool(h_s)"
     needs = frozenset({"features", "logits"})
     Config = AttentionSelectConfig
-    theta: nn.Parameter
-    v: nn.Parameter
+
+    def __init__(self, **hyperparameters: object) -> None:
+        super().__init__(**hyperparameters)
+        self.theta = nn.Parameter(torch.zeros(0, 0))
+        self.v = nn.Parameter(torch.zeros(0))
 
     def build(self, student: Output, teachers: Mapping[str, Output]) -> None:
         """Create theta [K, D] and v [D]."""
@@ -100,6 +103,7 @@ class AttentionSelect(Weigher):
 
     def weigh(self, student: Output, teachers: Mapping[str, Output], batch: Batch) -> Tensor:
         """Return the weights [B, K]; they carry a gradient only where the terms are to teach them."""
+        require_built(self.name, len(self.theta), teachers)
         weights = attention_weights(self._feature(student), self.theta, self.v)
         return weights if self.config.learn_from == "terms" else weights.detach()
 

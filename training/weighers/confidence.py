@@ -30,7 +30,7 @@ from training.methods.base import Terms
 from training.methods.numerics import kl
 from training.outputs import Batch, Output
 from training.weighers.base import Weigher
-from training.weighers.reading import complement, cross_entropies, errors, stacked_logits, vector
+from training.weighers.reading import complement, cross_entropies, errors, require_built, stacked_logits, vector
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,7 @@ class Confidence(Weigher):
         """Return the weights [B, K]; raises ValueError without labels."""
         if self.config.of == "responses":
             return confidence_weights(errors(self.name, teachers, batch))
+        require_built(self.name, len(self.projections), teachers)
         if batch.target is None:
             raise ValueError("confidence of features asks who is right: it needs a target")
         feature = self._student(student)

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from training.methods import checks
 from training.outputs import Batch, Output
 from training.weighers.base import Weigher
-from training.weighers.reading import stacked_logits, vector
+from training.weighers.reading import require_built, stacked_logits, vector
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,16 @@ class Meta(Weigher):
     needs = frozenset({"logits", "target"})
     Config = MetaWeigherConfig
     meta_learned = True
-    net: nn.Sequential
+
+    def __init__(self, **hyperparameters: object) -> None:
+        super().__init__(**hyperparameters)
+        self.net = nn.Sequential()
+        self._teachers = 0
 
     def build(self, student: Output, teachers: Mapping[str, Output]) -> None:
         """Create the net from the widths of the outputs."""
         seen = self._seen(student, teachers)
+        self._teachers = len(teachers)
         hidden = self.config.hidden or max(seen.shape[1] // 2, 1)
         last = nn.Linear(hidden, len(teachers))
         nn.init.zeros_(last.weight)
@@ -68,6 +73,7 @@ class Meta(Weigher):
 
     def weigh(self, student: Output, teachers: Mapping[str, Output], batch: Batch) -> Tensor:
         """Return the weights [B, K], with a gradient for the net alone."""
+        require_built(self.name, self._teachers, teachers)
         return torch.softmax(self.net(self._seen(student, teachers)), dim=-1)
 
     def _seen(self, student: Output, teachers: Mapping[str, Output]) -> Tensor:

@@ -26,6 +26,15 @@ def rows(weigher: str, student: Output, teachers: Mapping[str, Output]) -> Tenso
     raise ValueError(f"{weigher}: the outputs have neither logits nor a score nor features")
 
 
+def require_built(weigher: str, built_for: int, teachers: Mapping[str, Output]) -> None:
+    """Raise ValueError unless there are teachers, and as many as the weigher was built for (0: not built)."""
+    require_teachers(weigher, teachers)
+    if built_for == 0:
+        raise ValueError(f"{weigher}: call build(student, teachers) once, before the optimiser is made")
+    if built_for != len(teachers):
+        raise ValueError(f"{weigher} was built for {built_for} teachers, and now there are {', '.join(teachers)}")
+
+
 def stacked_logits(weigher: str, teachers: Mapping[str, Output]) -> Tensor:
     """Return the teachers' logits as [B, K, C], without gradient.
 

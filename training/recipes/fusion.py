@@ -20,7 +20,7 @@ from training.recipes.banks import compose_split
 from training.recipes.run import Run
 from training.tokenizer import load_tokenizer
 
-EPOCHS: Final = 12
+EPOCHS: Final = 8
 STEPS: Final = 250
 BATCH: Final = 64
 LEARNING_RATE: Final = 1e-3

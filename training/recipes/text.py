@@ -25,7 +25,7 @@ from training.models.text import TextEncoder
 from training.recipes.run import Run
 from training.tokenizer import encode_texts, load_tokenizer
 
-EPOCHS: Final = 14
+EPOCHS: Final = 8
 BATCH: Final = 64
 LEARNING_RATE: Final = 1e-3
 TEMPERATURE: Final = 2.0

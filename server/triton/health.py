@@ -57,6 +57,10 @@ class Health:
         if state := self._states.get(model):
             state.last_success = time.monotonic()
 
+    def last_success(self, model: str) -> float:
+        """Return when the model last answered a caller or a probe, on the monotonic clock."""
+        return self._states[model].last_success
+
     def failed(self, model: str, message: str) -> None:
         """Note that a caller got no answer: the supervisor looks at the model now.
 

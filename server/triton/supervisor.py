@@ -131,7 +131,8 @@ class Supervisor:
                 return pause_s
 
     async def _watch_model(self, probe: Probe) -> None:
-        answered = reloaded = time.monotonic()
+        reloaded = time.monotonic()
+        silent_since = 0.0
         period_s = _PROBE_PERIOD_S
         while True:
             complaint = await self._health.wait_for_doubt(probe.model, period_s)
@@ -146,15 +147,17 @@ class Supervisor:
                 period_s = min(max(_PROBE_PERIOD_S, share_s), _LONGEST_PROBE_PERIOD_S)
             if not self._up.is_set():
                 continue
+            # An answer to anybody ends a stretch of silence.
+            if self._health.last_success(probe.model) > silent_since:
+                silent_since = started
             if finding.answers:
-                answered = time.monotonic()
                 self._health.set_available(probe.model, True, "answers again")
-            elif finding.silent and time.monotonic() - answered < _SILENCE_S:
+            elif finding.silent and time.monotonic() - silent_since < _SILENCE_S:
                 await asyncio.sleep(_RETRY_S)
             else:
                 self._health.set_available(probe.model, False, f"{finding.problem}; being reloaded")
                 await self._repair(probe)
-                answered = reloaded = time.monotonic()
+                reloaded, silent_since = time.monotonic(), 0.0
 
     async def _look(self, probe: Probe, trusting: bool) -> Finding:
         """Probe the model, unless a caller, whose call stood before the probe, hears of a dead stub earlier."""

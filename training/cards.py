@@ -27,7 +27,7 @@ FACTS: Final[Mapping[str, Facts]] = {
         "Causal depthwise-separable convolutions on log-mel, which is computed inside the graph. Hinton KD from a net "
         "over Whisper tiny.en's hidden states, whose opinion of a training clip is out of fold over the actors. Speed, "
         "gain, noise and spectral masks as augmentation. `test` scores a clip by the mean of its hops' log "
-        "probabilities, `test_hops` single hops.",
+        "probabilities (no likelihood: its ece says nothing), `test_hops` single hops as they are served.",
         "Acted North American English of two sentences, recorded in a studio. Expect less from spontaneous, accented "
         "or noisy speech. Hops without a voice were trained to be neutral.",
     ),

@@ -16,7 +16,7 @@ from transformers import AutoModel
 
 from contract.text import frame_pieces
 from training.data import augment, sst_mr
-from training.data.folder import Split, corpus_file
+from training.data.folder import Split
 from training.models.text import VOCABULARY
 from training.outputs import Output
 from training.recipes.text import teacher_embeddings
@@ -43,7 +43,6 @@ ACLSA: Final = NetRecipe(epochs=4, learning_rate=1.5e-3, batch=32, smoothing=0.0
 LEXICAL: Final = ProbeRecipe(hidden=32, seeds=1, steps=300, learning_rate=5e-3, weight_decay=0.01, dropout=(0.0, 0.1))
 FOLDS: Final = 3
 _HUGGING_FACE: Final = "hf:"
-_VERSION: Final = 1
 
 
 class Sst2:
@@ -72,9 +71,9 @@ class Sst2:
         return {split: self._load(split) for split in SPLITS}
 
     def fingerprint(self) -> str:
-        """Return the hash of corpus, tokenizer and preparation."""
-        files = [file_sha256(corpus_file(self.data, "sst_mr", "sentences.csv")), file_sha256(self.tokenizer_file)]
-        return recipe_hash({"task": self.name, "files": files, "preparation": [_VERSION, PIECES]})
+        """Return the hash of the sentences as they are read, their classes, and the tokenizer."""
+        tokenizer = file_sha256(self.tokenizer_file)
+        return recipe_hash({"sentences": self.sentences, "tokenizer": tokenizer, "pieces": PIECES})
 
     def samples(self, split: Split) -> Samples:
         """Return `ids` int32 [N, 48] and `ids_mask` uint8 [N, 48]."""

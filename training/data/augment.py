@@ -19,28 +19,30 @@ NOISE_SHARE: Final = 0.5
 """Of clips that get noise."""
 _DB: Final = math.log(10) / 10
 """A decibel in the units of log-mel, the natural logarithm of a power."""
+_LOG_CHI_DEVIATION: Final = 0.8
+"""Of ln(chi-squared) with four degrees of freedom: the square root of trigamma(2)."""
 
 
 def noisy(logmel: Tensor, mask: Tensor, generator: Generator) -> Tensor:
-    """Add stationary noise with a random spectral tilt to the power of half the clips.
+    """Add stationary noise with a random spectral tilt to the power of about half the clips.
 
-    Powers add, apart from the cross term whose mean is zero; the noise's own power fluctuates as that of a chi-squared
-    variable with four degrees of freedom, about what a mel band of white noise shows.
+    Powers add, apart from the cross term whose mean is zero. The noise's own log power fluctuates like that of a
+    chi-squared variable with four degrees of freedom, here by a normal one of the same deviation.
 
     Args:
         logmel: [B, T, M], natural logarithm of power.
         mask: [B, T].
         generator: of everything random.
     """
-    batch, _, mels = logmel.shape
-    weights = mask.to(logmel.dtype)
-    level = (logmel.exp().mean(-1) * weights).sum(1) / weights.sum(1).clamp_min(1.0)
-    below_db = _uniform((batch,), *SNR_DB, logmel, generator)
-    tilt = _uniform((batch, 1), -3.0, 1.0, logmel, generator) * torch.linspace(-0.5, 0.5, mels, device=logmel.device)
-    spectrum = (level.log() - below_db * _DB).unsqueeze(1) + tilt
-    fluctuation = _uniform((2, *logmel.shape), 1e-6, 1.0, logmel, generator).log().neg().mean(0)
-    chosen = _uniform((batch, 1, 1), 0.0, 1.0, logmel, generator) < NOISE_SHARE
-    return torch.where(chosen, torch.logaddexp(logmel, spectrum.unsqueeze(1) + fluctuation.log()), logmel)
+    chosen = torch.nonzero(_uniform((len(logmel),), 0.0, 1.0, logmel, generator) < NOISE_SHARE)[:, 0]
+    clean, there = logmel[chosen], mask[chosen].to(logmel.dtype)
+    level = (clean.exp().mean(-1) * there).sum(1) / there.sum(1).clamp_min(1.0)
+    below_db = _uniform((len(chosen),), *SNR_DB, logmel, generator)
+    slope = torch.linspace(-0.5, 0.5, logmel.shape[2], device=logmel.device)
+    tilt = _uniform((len(chosen), 1), -3.0, 1.0, logmel, generator) * slope
+    noise = (level.log() - below_db * _DB).unsqueeze(1) + tilt
+    fluctuation = torch.randn(clean.shape, generator=generator).to(logmel.device) * _LOG_CHI_DEVIATION
+    return logmel.index_copy(0, chosen, torch.logaddexp(clean, noise.unsqueeze(1) + fluctuation))
 
 
 def louder(logmel: Tensor, generator: Generator) -> Tensor:

@@ -35,9 +35,9 @@ class ConvStudent(nn.Module):
         super().__init__()
         self.scale = nn.BatchNorm1d(mels)
         self.stem = nn.Sequential(
-            CausalConv(mels, width // 2, 5, stride=2), nn.ReLU(), CausalConv(width // 2, width, 7, stride=5), nn.ReLU()
+            CausalConv(mels, width // 2, 3, stride=2), nn.ReLU(), CausalConv(width // 2, width, 7, stride=5), nn.ReLU()
         )
-        self.blocks = nn.Sequential(*(SeparableBlock(width, dilation, 0.1) for dilation in dilations))
+        self.blocks = nn.Sequential(*(SeparableBlock(width, dilation, dropout=0.0) for dilation in dilations))
         self.norm = nn.LayerNorm(width)
         self.head = Head(2 * width, values, dropout)
 

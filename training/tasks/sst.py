@@ -53,7 +53,7 @@ class Sst2:
     values: tuple[float, ...] = (-1.0, 1.0)
     metric: str = "accuracy"
     teacher_names: tuple[str, ...] = ("minilm", "aclsa", "vader", "nade", "random")
-    student_names: tuple[str, ...] = ("default", "lstm", "aclsa")
+    student_names: tuple[str, ...] = ("default", "transformer", "aclsa")
 
     def __init__(self, data: Path, cache: Path = Path("cache"), tokenizer: Path = TOKENIZER) -> None:
         """Take the data folder, the folder for weights and teachers' outputs, and the students' tokenizer."""
@@ -97,11 +97,11 @@ class Sst2:
         return inputs | {"ids": augment.dropped_words(inputs["ids"], inputs["ids_mask"], generator)}
 
     def student(self, name: str = "default") -> nn.Module:
-        """Return a transformer of two layers, a bidirectional LSTM, or ACL-SA."""
+        """Return a bidirectional LSTM, a transformer of two layers, or ACL-SA."""
         check_name("student", name, self.student_names)
         students: dict[str, Callable[[], nn.Module]] = {
-            "default": lambda: TransformerStudent(PIECES, self.values),
-            "lstm": lambda: LstmStudent(PIECES, self.values),
+            "default": lambda: LstmStudent(self.values),
+            "transformer": lambda: TransformerStudent(PIECES, self.values),
             "aclsa": lambda: AclSa(self._idf, self.values),
         }
         return students[name]()

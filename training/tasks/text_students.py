@@ -44,7 +44,7 @@ class TransformerStudent(nn.Module):
 class LstmStudent(nn.Module):
     """A bidirectional LSTM. Features: `h1` embeddings, `h2` states, `penultimate` mean and maximum of the states."""
 
-    def __init__(self, tokens: int, values: Sequence[float], width: int = 128, dropout: float = 0.4) -> None:
+    def __init__(self, values: Sequence[float], width: int = 128, dropout: float = 0.4) -> None:
         super().__init__()
         self.pieces = nn.Embedding(VOCABULARY, width)
         nn.init.normal_(self.pieces.weight, std=0.1)

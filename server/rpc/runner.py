@@ -44,14 +44,14 @@ class Patience:
     """How long a session waits for models that are away, in seconds."""
 
     window_s: float
-    """A window goes out without the pieces that are not encoded by then."""
+    """A window goes out without the pieces whose model is known to be away by then. A slow model is waited for."""
     piece_s: float
     """A piece that could not be encoded by then is given up."""
     fusion_s: float
     """A window that could not be fused by then goes out without scores."""
 
 
-LIVE = Patience(window_s=1.0, piece_s=10.0, fusion_s=10.0)
+LIVE = Patience(window_s=0.5, piece_s=10.0, fusion_s=10.0)
 RECORDED = Patience(window_s=60.0, piece_s=60.0, fusion_s=60.0)
 
 _HIGH_WATER = 64
@@ -271,8 +271,7 @@ class SessionRunner:
                 return _Scored(replace(scored.result, plan=plan), is_complete=True)
         pieces: list[Piece] = [piece for piece in (*plan.hops, *plan.faces, plan.words) if piece is not None]
         encodings = {piece: self._encoding(piece) for piece in pieces}
-        if encodings:
-            await asyncio.wait(encodings.values(), timeout=self._patience.window_s)
+        await self._settle(encodings)
         encoded = {
             piece: done for piece, task in encodings.items() if task.done() and (done := task.result()) is not None
         }
@@ -288,6 +287,17 @@ class SessionRunner:
         timings = Timings(decoded_ns - arrived_ns, encoded_ns - decoded_ns, time.monotonic_ns() - encoded_ns)
         complete = len(encoded) == len(pieces) and (fused is not None or window.is_empty)
         return _Scored(WindowResult(plan, window.views, fused, timings), complete)
+
+    async def _settle(self, encodings: dict[Piece, asyncio.Task[Encoded | None]]) -> None:
+        """Wait until the pieces are encoded, but not for those whose model is away."""
+        waiting = dict(encodings)
+        while waiting:
+            await asyncio.wait(waiting.values(), timeout=self._patience.window_s)
+            waiting = {
+                piece: task
+                for piece, task in waiting.items()
+                if not task.done() and _MODEL_OF[type(piece)] not in self._away
+            }
 
     def _unavailable(self, error: ModelUnavailableError) -> None:
         if error.model not in self._away:

@@ -1,6 +1,8 @@
 """A stream, a recorded clip and a KServe batch give the same windows: they are the same models over the same pieces."""
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from moodstream.v1 import media_pb2, result_pb2
 from tritonclient.grpc import InferInput
 from tritonclient.grpc.aio import InferenceServerClient
 
+from client import Clip, builtin_clip, open_clip
 from client.clip import Media
 from contract.faces import FACE_SIZE
 from contract.timing import CONTEXT_SAMPLES, HOP_SAMPLES, HOPS_PER_WINDOW, NS_PER_S, VIDEO_SLOTS
@@ -22,6 +25,22 @@ from server.session.pieces import WindowPlan
 from server.settings import SessionLimits
 
 RATE = 16_000
+GRID = "clips/grid_bbaf2n.mpg"
+
+
+@pytest.fixture(scope="module", params=["builtin", pytest.param("grid", marks=pytest.mark.data)])
+def clip(request) -> Clip:
+    """The built-in clip, and a talking face of the GRID corpus."""
+    if request.param == "builtin":
+        return builtin_clip()
+    if "MOODSTREAM_DATA" not in os.environ:
+        pytest.skip("needs the research data: set MOODSTREAM_DATA")
+    return open_clip(Path(os.environ["MOODSTREAM_DATA"]) / GRID, "bin blue at f two now")
+
+
+@pytest.fixture(scope="module")
+def media(clip: Clip) -> list[Media]:
+    return [timed.media for timed in clip.open()]
 
 
 def final_windows(responses) -> list[result_pb2.SentimentResult]:

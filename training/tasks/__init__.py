@@ -6,6 +6,7 @@ from typing import Final
 
 from training.tasks.base import Task
 from training.tasks.fer2013 import Fer2013
+from training.tasks.folder import Folder
 from training.tasks.ravdess import Ravdess
 from training.tasks.sst import Sst2, Sst5
 
@@ -14,4 +15,5 @@ TASKS: Final[dict[str, Callable[[Path], Task]]] = {
     "fer2013": Fer2013,
     "sst2": Sst2,
     "sst5": Sst5,
+    "folder": Folder,
 }

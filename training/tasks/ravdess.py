@@ -5,7 +5,7 @@ says about a changed voice was computed on that voice. Clips are cut to the voic
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -166,14 +166,9 @@ class Ravdess:
 
     def _prepare(self) -> Mapping[Split, Output]:
         """Log-mel of every sample, kept in the form of an output so that the same cache takes it."""
-        net = LogMel()
         prepared: dict[Split, Output] = {}
         for split in SPLITS:
-            recordings = self.recordings(split)
-            padded = torch.stack([torch.from_numpy(np.pad(pcm, (0, SAMPLES - len(pcm)))) for pcm in recordings])
-            logmel = torch.cat([net(part).transpose(1, 2).half() for part in torch.split(padded, 64)])
-            frames = torch.tensor([len(pcm) // STEP_SAMPLES for pcm in recordings])
-            mask = (torch.arange(logmel.shape[1]) < frames.unsqueeze(1)).to(torch.uint8)
+            logmel, mask = logmel_of(self.recordings(split))
             prepared[split] = Output(features={"logmel": logmel}, masks={"logmel": mask})
         return prepared
 
@@ -222,6 +217,15 @@ def at_speeds(pcm: Pcm, speeds: tuple[float, ...]) -> list[Pcm]:
     return [
         pcm if speed == 1.0 else torchaudio.functional.speed(samples, SAMPLE_RATE, speed)[0].numpy() for speed in speeds
     ]
+
+
+def logmel_of(recordings: Sequence[Pcm]) -> tuple[Tensor, Tensor]:
+    """Return log-mel float16 [N, 280, 48] of recordings of at most 2.8 s, and its mask uint8 [N, 280]."""
+    net = LogMel()
+    padded = torch.stack([torch.from_numpy(np.pad(pcm, (0, SAMPLES - len(pcm)))) for pcm in recordings])
+    logmel = torch.cat([net(part).transpose(1, 2).half() for part in torch.split(padded, 64)])
+    frames = torch.tensor([len(pcm) // STEP_SAMPLES for pcm in recordings])
+    return logmel, (torch.arange(logmel.shape[1]) < frames.unsqueeze(1)).to(torch.uint8)
 
 
 def cut_to_voice(pcm: Pcm) -> Pcm:

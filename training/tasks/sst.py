@@ -4,7 +4,7 @@ The five degrees are ordinal: their sentiments are -1, -0.5, 0, 0.5 and 1, and a
 Only SST's own training sentences train students and teachers here: no MR, which holds SST's test sentences.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -79,12 +79,11 @@ class Sst2:
         """Return `ids` int32 [N, 48] and `ids_mask` uint8 [N, 48]."""
         if split not in self._samples:
             texts, target = zip(*self.sentences[split], strict=True)
-            framed = [frame_pieces(pieces) for pieces, _ in self._pieces(list(texts))]
-            ids, mask = (torch.stack([torch.from_numpy(pair[i][:PIECES]) for pair in framed]) for i in (0, 1))
+            ids, mask = framed([pieces for pieces, _ in self._pieces(list(texts))])
             present = torch.zeros(len(texts), 3)
             present[:, 2] = 1.0
             self._samples[split] = Samples(
-                inputs={"ids": ids.int(), "ids_mask": mask.to(torch.uint8)},
+                inputs={"ids": ids, "ids_mask": mask},
                 target=torch.tensor(target),
                 score=torch.tensor(self.values)[torch.tensor(target)],
                 ids=[f"{split}-{i}" for i in range(len(texts))],
@@ -199,6 +198,13 @@ class Sst2:
 
     def _scored(self, outputs: dict[Split, Output]) -> dict[Split, Output]:
         return {split: with_score(output, torch.tensor(self.values)) for split, output in outputs.items()}
+
+
+def framed(pieces: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Return ids int32 [N, 48] and mask uint8 [N, 48] of the last 46 pieces of every text, between special tokens."""
+    pairs = [frame_pieces(own[2 - PIECES :]) for own in pieces]
+    ids, mask = (torch.stack([torch.from_numpy(pair[i][:PIECES]) for pair in pairs]) for i in (0, 1))
+    return ids.int(), mask.to(torch.uint8)
 
 
 class Sst5(Sst2):

@@ -103,6 +103,32 @@ def load_encoder(name: str) -> tuple[Any, Any]:
     return tokenizer, encoder
 
 
+class FrozenText:
+    """An encoder as it is: the mean state of its last layer."""
+
+    def __init__(self, name: str, key: dict[str, object] | None = None) -> None:
+        """Take a name or folder; `key` where its identity is known without reading it."""
+        self.name, self._key = name, key
+
+    def key(self) -> dict[str, object]:
+        """For the cache."""
+        return self._key or encoder_key(self.name)
+
+    @torch.inference_mode()
+    def describe(self, texts: Sequence[str], batch: int = 64) -> Tensor:
+        """[N, D]; zeros for an empty text."""
+        tokenizer, encoder = load_encoder(self.name)
+        vectors = torch.zeros(len(texts), encoder.config.hidden_size)
+        order = sorted((i for i, text in enumerate(texts) if text), key=lambda i: len(texts[i]))
+        for start in range(0, len(order), batch):
+            index = order[start : start + batch]
+            part = [texts[i] for i in index]
+            tokens = tokenizer(part, truncation=True, max_length=MAX_TOKENS, padding=True, return_tensors="pt")
+            mask = tokens["attention_mask"].unsqueeze(-1).float()
+            vectors[index] = (encoder(**tokens).last_hidden_state * mask).sum(1) / mask.sum(1)
+        return vectors
+
+
 def encoder_key(name: str) -> dict[str, object]:
     """For the cache: a folder's content; of a name on the hub the commit that is loaded."""
     if Path(name).is_dir():

@@ -60,6 +60,8 @@ class TeacherBank:
     name: str
     compute: Callable[[Split], Output]
     """Computes, or reads from the cache on disk."""
+    seen: bool = False
+    """Whether its outputs on `train` are not out of fold: somebody else trained it on these samples."""
 
     def outputs(self, split: Split) -> Output:
         """Return the outputs for all N samples, on the CPU, in the order of `Task.samples(split)`.

@@ -84,7 +84,7 @@ class Fer2013:
         if name == "random":
             return TeacherBank(name, self._random)
         if name == "fer":
-            return self._bank(name, {"weights": PACKAGES["fer"].sha256}, self._fer)
+            return self._bank(name, {"weights": PACKAGES["fer"].sha256}, self._fer, seen=True)
         widths = CNN_WIDTHS[name]
         return self._bank(name, {"widths": widths, "recipe": CNN.key()}, lambda: self._cnn(widths))
 
@@ -111,13 +111,15 @@ class Fer2013:
             present=present,
         )
 
-    def _bank(self, name: str, key: dict[str, object], compute: Callable[[], dict[Split, Output]]) -> TeacherBank:
+    def _bank(
+        self, name: str, key: dict[str, object], compute: Callable[[], dict[Split, Output]], seen: bool = False
+    ) -> TeacherBank:
         store = OutputCache(self.cache / "teacher_outputs" / self.name)
 
         def outputs(split: Split) -> Output:
             return store.get(name, {**key, "samples": self.fingerprint()}, split, compute)
 
-        return TeacherBank(name, outputs)
+        return TeacherBank(name, outputs, seen)
 
     def _cnn(self, widths: tuple[int, int, int, int]) -> dict[Split, Output]:
         with torch.random.fork_rng(devices=[]):

@@ -24,6 +24,7 @@ from training.outputs import Output
 from training.tasks.audio_students import ConvStudent
 from training.tasks.base import Inputs, Samples, Split, TeacherBank
 from training.tasks.face_students import ResidualStudent
+from training.tasks.heads import with_score
 from training.tasks.names import check_name
 from training.tasks.probed import Features, Lesson, probed_bank
 from training.tasks.ravdess import SLOTS, cut_to_voice, logmel_of
@@ -108,10 +109,10 @@ class Folder:
         """Return a small net over Whisper's, the `fer` net's or MiniLM's features of the clips, or noise."""
         check_name("teacher", name, self.teacher_names)
         if name == "random":
-            return TeacherBank(name, lambda part: random_outputs(part, len(self.rows[part]), len(self.labels), None))
+            return TeacherBank(name, self._random)
         features: dict[str, Callable[[], Features]] = {"whisper": self._heard, "fer": self._seen, "minilm": self._read}
         return probed_bank(
-            name, lambda: {"weights": PACKAGES[name].sha256}, features[name], self._lesson, ProbeRecipe()
+            name, lambda: {"weights": PACKAGES[name].sha256}, features[name], lambda: self._lesson, ProbeRecipe()
         )
 
     @property
@@ -125,6 +126,10 @@ class Folder:
             fold = torch.randperm(len(train), generator=torch.Generator().manual_seed(0)) % _FOLDS
         outputs = self.cache / "teacher_outputs" / self.name
         return Lesson(self.fingerprint(), train.target, fold, torch.tensor(self.values), outputs)
+
+    def _random(self, split: Split) -> Output:
+        output = random_outputs(split, len(self.rows[split]), len(self.labels), None)
+        return with_score(output, torch.tensor(self.values))
 
     def _value(self, label: str) -> float:
         """The sentiment of a class: the contract's, else the mean score of its training rows, else 0."""

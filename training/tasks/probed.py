@@ -39,7 +39,11 @@ class Lesson:
 
 
 def probed_bank(
-    name: str, key: Callable[[], Recipe], features: Callable[[], Features], lesson: Lesson, recipe: ProbeRecipe
+    name: str,
+    key: Callable[[], Recipe],
+    features: Callable[[], Features],
+    find_lesson: Callable[[], Lesson],
+    recipe: ProbeRecipe,
 ) -> TeacherBank:
     """Return a teacher whose features and outputs are both cached: other hyper-parameters don't read the corpus again.
 
@@ -47,12 +51,13 @@ def probed_bank(
         name: of the teacher.
         key: what the features depend on, besides the samples.
         features: computes those of all splits.
-        lesson: labels and folds.
+        find_lesson: gives labels and folds.
         recipe: of the small net.
     """
-    store = OutputCache(lesson.cache)
 
     def compute(split: Split) -> Output:
+        lesson = find_lesson()
+        store = OutputCache(lesson.cache)
         described = {**key(), "samples": lesson.fingerprint}
         whole = {
             **described,

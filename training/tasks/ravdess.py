@@ -24,6 +24,7 @@ from training.models.logmel import MELS, STEP_SAMPLES, LogMel
 from training.outputs import Output
 from training.tasks.audio_students import ConvStudent, GruStudent
 from training.tasks.base import Inputs, Samples, Split, TeacherBank
+from training.tasks.heads import with_score
 from training.tasks.names import check_name
 from training.tasks.probed import Features, Lesson, probed_bank
 from training.teachers.audio_sources import (
@@ -115,9 +116,9 @@ class Ravdess:
     def teacher(self, name: str) -> TeacherBank:
         """Return an audio teacher, the privileged one that sees the actor's face, or `hf:NAME_OR_FOLDER`."""
         if name == "random":
-            return TeacherBank(name, lambda split: random_outputs(split, self._count(split), len(self.labels), SLOTS))
+            return TeacherBank(name, self._random)
         if name == "action_units":
-            return probed_bank(name, self._units_key, self._units, self.lesson, ProbeRecipe(hidden=64))
+            return probed_bank(name, self._units_key, self._units, lambda: self.lesson, ProbeRecipe(hidden=64))
         make = self._source(name)
         source: list[AudioSource] = []
 
@@ -129,7 +130,7 @@ class Ravdess:
         def features() -> Features:
             return {split: describe_all(once(), self.recordings(split), SLOTS) for split in SPLITS}
 
-        return probed_bank(name, lambda: once().key(), features, self.lesson, ProbeRecipe())
+        return probed_bank(name, lambda: once().key(), features, lambda: self.lesson, ProbeRecipe())
 
     @property
     def lesson(self) -> Lesson:
@@ -161,8 +162,9 @@ class Ravdess:
         }
         return sources[name]
 
-    def _count(self, split: Split) -> int:
-        return len(self.clips[split]) * len(_speeds(split))
+    def _random(self, split: Split) -> Output:
+        count = len(self.clips[split]) * len(_speeds(split))
+        return with_score(random_outputs(split, count, len(self.labels), SLOTS), torch.tensor(self.values))
 
     def _prepare(self) -> Mapping[Split, Output]:
         """Log-mel of every sample, kept in the form of an output so that the same cache takes it."""

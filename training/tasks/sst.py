@@ -188,8 +188,10 @@ class Sst2:
             texts = {split: [text for text, _ in self.sentences[split]] for split in SPLITS}
             return {split: Output(features={"vector": make().describe(texts[split])}) for split in SPLITS}
 
-        target = torch.tensor([label for _, label in self.sentences["train"]])
-        lesson = Lesson(self.fingerprint(), target, self.fold, torch.tensor(self.values), self._store)
+        def lesson() -> Lesson:
+            target = torch.tensor([label for _, label in self.sentences["train"]])
+            return Lesson(self.fingerprint(), target, self.fold, torch.tensor(self.values), self._store)
+
         return probed_bank(name, lambda: make().key(), features, lesson, LEXICAL)
 
     def _random(self, split: Split) -> Output:

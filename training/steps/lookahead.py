@@ -41,11 +41,19 @@ def held_out_loss(distiller: Distiller, parameters: Mapping[str, Tensor], exampl
     return distiller.task(output, example.batch)
 
 
-def step_ahead(parameters: Mapping[str, Tensor], loss: Tensor, rate: float) -> dict[str, Tensor]:
-    """Return the parameters one gradient step further, differentiable in all that the loss depends on."""
+def step_ahead(parameters: Mapping[str, Tensor], loss: Tensor, rate: float, clip_norm: float) -> dict[str, Tensor]:
+    """Return the parameters one gradient step further, differentiable in all that the loss depends on.
+
+    Args:
+        parameters: where the step begins.
+        loss: scalar.
+        rate: size of the step.
+        clip_norm: the gradient's greatest norm, so that terms of any scale are looked ahead with; 0: not clipped.
+    """
     gradients = torch.autograd.grad(loss, tuple(parameters.values()), create_graph=True, allow_unused=True)
+    factor = rate * _clipping([gradient for gradient in gradients if gradient is not None], clip_norm)
     pairs = zip(parameters.items(), gradients, strict=True)
-    return {name: p if gradient is None else p - rate * gradient for (name, p), gradient in pairs}
+    return {name: p if gradient is None else p - factor * gradient for (name, p), gradient in pairs}
 
 
 def gradients_of(loss: Tensor, parameters: list[nn.Parameter]) -> None:
@@ -56,6 +64,15 @@ def gradients_of(loss: Tensor, parameters: list[nn.Parameter]) -> None:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.all_reduce(parameter.grad)
             parameter.grad /= torch.distributed.get_world_size()
+
+
+def _clipping(gradients: list[Tensor], clip_norm: float) -> Tensor | float:
+    """What clipping multiplies the gradients by; a function of them, as the length of the step is."""
+    if not clip_norm:
+        return 1.0
+    squared = torch.stack([gradient.square().sum() for gradient in gradients]).sum()
+    # Below the limit the norm plays no part; at 0 its own gradient would not be finite.
+    return clip_norm / squared.clamp(min=clip_norm**2).sqrt()
 
 
 @contextmanager

@@ -6,14 +6,15 @@ Zhang, Chen, Wang, *Adaptive Multi-Teacher Knowledge Distillation with Meta-Lear
     theta'(phi) = theta - inner_rate grad_theta mean_B sum_k w_k(phi) L_k(theta)      w, phi: training/weighers/meta.py
     phi <- Adam(phi, grad_phi CE(theta'(phi); buffer))                                second order in theta
 
-L_k: the methods' terms of teacher k on the batch that the student was just trained on; buffer: held-out samples, the
-hard ones (those that the student got wrong when it last met them) staying longest.
+L_k: the methods' terms of teacher k on the batch that the student was just trained on; buffer: held-out samples, into
+which, once it is full, only those come that the student has just got wrong.
 
 Differences to the authors' code: its buffer holds training samples that were answered wrongly, this one held-out
 samples, so that weights are not rewarded for what helps to memorise; its lookahead is two steps on the matching terms
 and one on the cross entropy, all three on the buffer itself, here `inner_steps` on the training batch, whose teachers
-are known; it keeps copies of the inputs, this one indices. The adapters of feature methods look ahead there, and stand
-still here.
+are known; it keeps copies of the inputs, this one indices; and its lookahead is as long as the terms are large, this
+one is clipped as the student's own step is, or `rkd` and `fitnet` with their usual factors would throw the student out
+of where it learns. The adapters of feature methods look ahead there, and stand still here.
 """
 
 from collections.abc import Mapping
@@ -44,13 +45,16 @@ class MetaStepConfig:
 
     every: int = 5
     """Student steps to one outer step."""
-    inner_rate: float = 0.05
+    inner_rate: float = 0.5
     """Size of the lookahead's gradient step."""
+    inner_clip: float = 1.0
+    """Greatest norm of the lookahead's gradient, so that terms of any scale are looked ahead with; 0: not clipped."""
     inner_steps: int = 1
-    """Gradient steps of the lookahead."""
+    """Gradient steps of the lookahead. The student that the weigher sees is a constant, as in the authors' code: from
+    the second step on, what the weights owe to the student having moved is left out of the gradient."""
     inner: Literal["matching", "full"] = "matching"
     """Whether it descends on the weighted terms alone, or on the task as well."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 5e-3
     """Of the weights' optimiser, Adam."""
     weight_decay: float = 1e-4
     """Of the same."""
@@ -66,6 +70,7 @@ class MetaStepConfig:
             checks.count(self, field)
         checks.count(self, "seed", least=0)
         checks.number(self, "inner_rate", above=0)
+        checks.number(self, "inner_clip", least=0)
         checks.number(self, "learning_rate", above=0)
         checks.number(self, "weight_decay", least=0)
         checks.choice(self, "inner", ("matching", "full"))
@@ -111,7 +116,7 @@ class MetaStep(OuterStep):
         for _ in range(self.config.inner_steps):
             losses = losses_at(self.distiller, parameters, example)
             inner = losses.matching if self.config.inner == "matching" else losses.per_sample
-            parameters = step_ahead(parameters, inner.mean(), self.config.inner_rate)
+            parameters = step_ahead(parameters, inner.mean(), self.config.inner_rate, self.config.inner_clip)
         return held_out_loss(self.distiller, parameters, held_out).mean()
 
     @torch.no_grad()

@@ -44,8 +44,10 @@ class MetaTeacherConfig:
 
     every: int = 1
     """Student steps to one step of the teachers."""
-    inner_rate: float = 0.05
+    inner_rate: float = 0.5
     """Size of the pilot step."""
+    inner_clip: float = 1.0
+    """Greatest norm of the pilot step's gradient; 0: not clipped."""
     learning_rate: float = 1e-4
     """Of the teachers' optimiser, AdamW."""
     weight_decay: float = 0.01
@@ -60,6 +62,7 @@ class MetaTeacherConfig:
         checks.count(self, "batch_size")
         checks.count(self, "seed", least=0)
         checks.number(self, "inner_rate", above=0)
+        checks.number(self, "inner_clip", least=0)
         checks.number(self, "learning_rate", above=0)
         checks.number(self, "weight_decay", least=0)
 
@@ -106,7 +109,8 @@ class MetaTeacher(OuterStep):
         """Return the loss in the quiz of the student after its pilot step, a function of the teachers' parameters."""
         parameters = student_parameters(self.distiller)
         losses = losses_at(self.distiller, parameters, with_live(self.teachers, example))
-        pilot = step_ahead(parameters, losses.scalar(example.sample_weights), self.config.inner_rate)
+        loss = losses.scalar(example.sample_weights)
+        pilot = step_ahead(parameters, loss, self.config.inner_rate, self.config.inner_clip)
         return held_out_loss(self.distiller, pilot, quiz).mean()
 
     def own_state(self) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 
 from training.models.video import ResidualBlock
@@ -28,7 +27,6 @@ class ResidualStudent(nn.Module):
         )
         self.first, self.second, self.third = (ResidualBlock(a, b, 2) for a, b in pairwise(widths))
         self.head = Head(widths[3], values, dropout)
-        self.to(memory_format=torch.channels_last)  # a fifth less time on a CPU
 
     def forward(self, inputs: Inputs) -> Output:
         """Read `face` [B, 48, 48], grey levels 0..255 of any type."""
@@ -50,7 +48,6 @@ class PlainStudent(nn.Module):
         sizes = (1, *widths)
         self.stages = nn.ModuleList(_stage(a, b) for a, b in pairwise(sizes))
         self.head = Head(widths[-1], values, dropout)
-        self.to(memory_format=torch.channels_last)
 
     def forward(self, inputs: Inputs) -> Output:
         """Read `face` [B, 48, 48], grey levels 0..255 of any type."""

@@ -124,7 +124,7 @@ class Fer2013:
     def _cnn(self, widths: tuple[int, int, int, int]) -> dict[Split, Output]:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(CNN.seed)
-            net = ResidualStudent(self.values, widths).to(memory_format=torch.channels_last)
+            net = ResidualStudent(self.values, widths)
             train_net(net, self.others(), self.augment, CNN)
         return {split: self._scored(outputs_of(net, self.samples(split).inputs)) for split in SPLITS}
 

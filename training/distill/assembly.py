@@ -15,6 +15,7 @@ from training.distill.state import State, seed_everything
 from training.distill.tables import RecipeError, nearest
 from training.outputs import Output
 from training.steps import Distiller, Example, Metrics, Plain, Step, Surroundings, make_distiller, make_step
+from training.steps.lookahead import losses_at, student_parameters
 from training.tasks.base import Split, Task
 
 EXAMPLES = 4
@@ -80,6 +81,8 @@ def assemble(recipe: Recipe, task: Task, accelerator: Accelerator) -> Assembly:
     example = source.example(positions[:EXAMPLES])
     try:
         distiller.build(example)
+        with torch.no_grad():  # What a method finds wrong with the outputs' shapes is found before the first step.
+            losses_at(distiller, student_parameters(distiller), example)
     except ValueError as error:
         raise RecipeError(f"methods: {error}") from error
     # Without the wrapping by DistributedDataParallel: `_backward` averages gradients, so that steps which differentiate

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.distill.entries import NoTeacherError, Survey, available, entry_recipe, why_missing
+from training.distill.entries import NoTeacherError, Survey, available, entry_recipe, resolved, why_missing
 from training.distill.jobs import Answer, Job, Lanes, TaskSource
 from training.distill.metrics import better
 from training.distill.result import Report, machine_facts, write_report
@@ -194,7 +194,7 @@ def _trial(record: Report, metric: str) -> Report:
 def _key(recipe: Table, survey: Survey) -> str:
     """Name of a run's folder: a hash of everything that its result depends on, but the code."""
     teachers = {name: survey["teachers"][name]["sha256"] for name in recipe.get("teachers", [])}
-    content = json.dumps([recipe, survey["sha256"], teachers], sort_keys=True)
+    content = json.dumps([resolved(recipe), survey["sha256"], teachers], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:20]
 
 

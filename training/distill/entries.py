@@ -2,12 +2,16 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from training.distill.metrics import better
+from training.distill.recipe import Choice, recipe_of
 from training.distill.suites import ALL, BEST, Entry, Suite
 from training.distill.tables import Table
 from training.methods import METHODS
+from training.steps import STEPS
+from training.weighers import WEIGHERS
 
 Survey = Mapping[str, Any]
 """Of a task, as `training.distill.jobs.survey` returns it."""
@@ -44,6 +48,20 @@ def entry_recipe(
         method = recipe["methods"][0]
         method |= {option: factor * getattr(METHODS[method["name"]].Config(), option) for option in entry.scaled}
     return {**recipe, "task": task, "name": entry.title, "budget": budget, "seed": seed}
+
+
+def resolved(recipe: Table) -> Table:
+    """Return the recipe with every hyper-parameter of what it names, defaults too: they decide about the result."""
+    made = recipe_of(recipe)
+    weighers = [made.weigher, *(method.weigher for method in made.methods if method.weigher is not None)]
+    options = [_options(METHODS, method) for method in made.methods]
+    options += [_options(WEIGHERS, weigher) for weigher in weighers]
+    options += [_options(STEPS, step) for step in (*made.step, Choice("meta"))]
+    return {**recipe, "options": options}
+
+
+def _options(registry: Mapping[str, type[Any]], choice: Choice) -> Table:
+    return asdict(registry[choice.name].Config(**choice.options))
 
 
 def available(pool: Sequence[str], survey: Survey, without: Sequence[str] = ()) -> list[str]:

@@ -5,7 +5,9 @@ Knows how to run a recipe on a task somewhere else; nothing of suites.
 """
 
 import multiprocessing
+import os
 import queue
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -144,4 +146,17 @@ def _survey_one(task: Task, name: str) -> Answer:
 def _worker() -> ProcessPoolExecutor:
     # Spawned: a fork of a process in which torch has threads may hang.
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(1, mp_context=context, initializer=torch.set_num_threads, initargs=(1,))
+    return ProcessPoolExecutor(1, mp_context=context, initializer=_start_worker)
+
+
+def _start_worker() -> None:
+    torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

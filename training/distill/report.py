@@ -20,7 +20,7 @@ Made by `python -m training report` from the JSON files in [results/](results/);
 """
 _PROTOCOL = """Protocol: speakers are disjoint where they are known; one checkpoint a run, chosen on validation; test
 touched once a run; mean and sample standard deviation over seeds. All runs of a task make the same number of optimiser
-steps. The weight of a method, as a factor of its default, was chosen on validation with the first seed and a third of
+steps. The weight of a method, as a factor of its default, was chosen on validation with the first seed and {tuning} of
 the steps. "Gain" is the difference to *{control}* with the same seed: its mean, and in how many seeds it is above 0. No
 significance is claimed from so few seeds.
 """
@@ -58,7 +58,7 @@ def _students(content: Content) -> str:
 
 def _suite(suite: Suite, content: Content, plots: Path | None) -> Iterator[str]:
     yield f"## {suite.title}\n\n{suite.question} Made by `{content['command']}`.\n"
-    yield _PROTOCOL.format(control=suite.control)
+    yield _PROTOCOL.format(control=suite.control, tuning=f"{suite.tuning:.0%}")
     failed = [run for run in content["runs"] if "error" in run]
     if len(content["tasks"]) > 1:
         yield _cost_plot(suite, content, plots)

@@ -46,7 +46,7 @@ class Suite:
     entries: tuple[Entry, ...]
     control: str
     """Title of the entry that the others are compared with."""
-    tuning: float = 1 / 3
+    tuning: float = 1 / 4
     """Part of the steps that a trial on validation takes."""
     seeds: tuple[int, ...] = (0, 1, 2)
     shows_weights: bool = False
@@ -56,12 +56,10 @@ class Suite:
 _LOGITS: Final = (0.3, 1.0, 3.0)
 _FEATURES: Final = (0.01, 0.1, 1.0)
 _STEPS: Final = {
-    "ravdess": {"steps": 600, "batch": 64, "learning_rate": 2e-3, "evaluations": 20},
-    "fer2013": {"steps": 600, "batch": 64, "learning_rate": 2e-3, "evaluations": 20},
-    "sst2": {"steps": 600, "batch": 64, "learning_rate": 1e-3, "evaluations": 20},
+    "ravdess": {"steps": 400, "batch": 32, "learning_rate": 2e-3, "evaluations": 10},
+    "fer2013": {"steps": 400, "batch": 32, "learning_rate": 2e-3, "evaluations": 8},
+    "sst2": {"steps": 300, "batch": 32, "learning_rate": 1e-3, "evaluations": 8},
 }
-
-
 _OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
     # These compare positions, and the last feature has none.
     "attention": {"layers": [["h2", "h2"]]},
@@ -96,8 +94,8 @@ UNIMODAL: Final = Suite(
     "Which methods make the student better than labels alone do?",
     {
         "ravdess": ("whisper", "speech_embedding", "resemblyzer", "egemaps"),
-        "fer2013": ("fer", "cnn"),
-        "sst2": ("minilm", "vader"),
+        "fer2013": ("cnn", "cnn_small", "fer"),
+        "sst2": ("minilm", "aclsa", "vader", "nade"),
     },
     _STEPS,
     (

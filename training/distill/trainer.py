@@ -11,8 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast, broadcast_object_list, gather_object
 from torch import nn
 
@@ -57,6 +59,7 @@ def distil(recipe: Recipe, task: Task, folder: Path, watchers: Sequence[Watcher]
     """
     if (folder / RESULT).is_file():
         return _finished(recipe, folder / RESULT)
+    AcceleratorState._reset_state()  # An earlier run of this process may have had another precision.
     accelerator = Accelerator(mixed_precision=recipe.precision)
     run = assemble(recipe, task, accelerator)
     progress = _resume(run, folder)
@@ -111,7 +114,8 @@ def _measures(run: Assembly, split: Split) -> Measures:
 def _evaluate(run: Assembly, progress: Progress) -> dict[str, float]:
     """Measure validation, keep the student if it's the best so far, and decide whether to go on."""
     _share_buffers(run)
-    measures = _measures(run, "valid")
+    with np.errstate(invalid="ignore"):  # NaN is answered by `update` below.
+        measures = _measures(run, "valid")
     if run.task.metric not in measures:
         raise KeyError(f"the task's metric {run.task.metric!r} was not measured; there are {', '.join(measures)}")
     row = progress.close_row({name: value for name, value in measures.items() if isinstance(value, float)})

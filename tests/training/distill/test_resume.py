@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 import torch
 
+from tests.training.distill.toy import ToyTask
 from training.distill.recipe import recipe_of
 from training.distill.state import ResumeError
 from training.distill.trainer import distil
-
-from tests.training.distill.toy import ToyTask
 
 ROOT = Path(__file__).resolve().parents[3]
 EVERYTHING: dict[str, Any] = {
@@ -51,7 +50,7 @@ def test_killed_and_resumed_is_bit_for_bit_the_same(table: dict[str, Any], tmp_p
     recipe.write_text(json.dumps(table))
     steps = table["budget"]["steps"]
     left_alone = start(recipe, tmp_path / "alone")
-    killed_at = sorted(random.sample(range(1, steps), 2))  # noqa: S311
+    killed_at = sorted(random.sample(range(1, steps), 2))
     for step in killed_at:
         kill_at(start(recipe, tmp_path / "killed"), step)
     last = start(recipe, tmp_path / "killed")

@@ -1,0 +1,91 @@
+"""Which samples a step sees."""
+
+import pytest
+import torch
+
+from tests.training.distill.toy import SPEAKERS, ToyTask
+from training.distill.feed import HeldOutSource, Order, Source, split_held_out, stream
+from training.distill.tables import RecipeError
+
+
+def test_an_epoch_sees_every_sample_once() -> None:
+    order = Order(torch.arange(40), batch=8, seed=3)
+    for epoch in range(3):
+        seen = torch.cat([order.at(5 * epoch + step) for step in range(5)])
+        assert sorted(seen.tolist()) == list(range(40))
+    assert not torch.equal(order.at(0), order.at(5))
+
+
+def test_the_order_depends_on_seed_and_step_alone() -> None:
+    forward, anew = Order(torch.arange(40), 8, seed=3), Order(torch.arange(40), 8, seed=3)
+    expected = [forward.at(step) for step in range(20)]
+    assert torch.equal(anew.at(17), expected[17])
+    assert torch.equal(anew.at(2), expected[2])
+    assert not torch.equal(Order(torch.arange(40), 8, seed=4).at(0), expected[0])
+
+
+def test_the_smaller_last_batch_is_left_out() -> None:
+    order = Order(torch.arange(42), batch=8, seed=0)
+    assert len(torch.cat([order.at(step) for step in range(5)]).unique()) == 40
+    assert len(order.at(5)) == 8
+
+
+def test_processes_share_a_batch() -> None:
+    whole = Order(torch.arange(40), 8, seed=3)
+    parts = [Order(torch.arange(40), 8, seed=3, rank=rank, processes=2) for rank in range(2)]
+    for step in range(10):
+        assert torch.equal(torch.cat([part.at(step) for part in parts]), whole.at(step))
+
+
+@pytest.mark.parametrize(("samples", "processes", "message"), [(4, 1, "more than the 4"), (40, 3, "does not divide")])
+def test_a_batch_that_does_not_fit_is_refused(samples: int, processes: int, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        Order(torch.arange(samples), 8, seed=0, processes=processes)
+
+
+def test_whole_speakers_are_held_out() -> None:
+    samples = ToyTask().samples("train")
+    kept, held = split_held_out(samples, 0.2, seed=1)
+    speakers = samples.groups["speaker"]
+    assert len(speakers[held].unique()) == round(0.2 * SPEAKERS)
+    assert not set(speakers[kept].tolist()) & set(speakers[held].tolist())
+    assert sorted(torch.cat([kept, held]).tolist()) == list(range(len(samples)))
+
+
+def test_without_speakers_samples_are_held_out() -> None:
+    samples = ToyTask().samples("train")
+    samples.groups.pop("speaker")
+    _, held = split_held_out(samples, 0.25, seed=1)
+    assert len(held) == 48
+
+
+def test_holding_everything_out_is_refused() -> None:
+    with pytest.raises(RecipeError, match="leaves nothing to train on"):
+        split_held_out(ToyTask().samples("train"), 0.99, seed=0)
+
+
+def test_examples_hold_the_rows_of_their_samples() -> None:
+    task = ToyTask()
+    samples, good = task.samples("train"), task.teacher("good").outputs("train")
+    source = Source(samples, {"good": good}, torch.device("cpu"), total_steps=9)
+    index = torch.tensor([5, 0, 11])
+    example = HeldOutSource(source, torch.arange(100, 192)).fetch([2, 0])
+    assert example.batch.index is not None
+    assert example.batch.index.tolist() == [102, 100]
+    example = source.example(index, step=4)
+    assert samples.target is not None
+    assert good.logits is not None
+    assert (example.batch.step, example.batch.total_steps) == (4, 9)
+    assert torch.equal(example.inputs["x"], samples.inputs["x"][index])
+    assert torch.equal(example.batch.target, samples.target[index])
+    assert torch.equal(example.teachers["good"].logits, good.logits[index])
+    assert torch.equal(example.teachers["good"].features["h1"], good.features["h1"][index])
+
+
+def test_streams_are_independent() -> None:
+    draws = {
+        tuple(torch.rand(3, generator=stream(*key)).tolist())
+        for key in [(0, "a", 0), (0, "a", 1), (1, "a", 0), (0, "b", 0), (0, "a", 0, 1)]
+    }
+    assert len(draws) == 5
+    assert torch.equal(torch.rand(3, generator=stream(0, "a", 0)), torch.rand(3, generator=stream(0, "a", 0)))

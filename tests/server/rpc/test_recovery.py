@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
 
 import grpc
 import numpy as np
@@ -15,6 +14,8 @@ from moodstream.v1 import media_pb2, result_pb2, session_pb2
 from moodstream.v1.session_pb2 import StreamSentimentRequest as Request
 
 from server.app import Running, running_server
+from server.inference.triton_engine import TritonEngine
+from tests.server.triton.processes import tritons_at
 
 RATE = 16_000
 HOP_MS = 500
@@ -37,14 +38,12 @@ def audio(number: int) -> Request:
     return Request(audio=media_pb2.AudioChunk(sequence=number, start_offset=start, data=samples.tobytes()))
 
 
-def processes_with(word: str) -> list[psutil.Process]:
-    """Return the processes below this one whose command line has a word."""
-    found = []
-    for child in psutil.Process().children(recursive=True):
-        with suppress(psutil.NoSuchProcess):  # Zombies count as such.
-            if any(word in part for part in child.cmdline()):
-                found.append(child)
-    return found
+def processes_with(running: Running, word: str) -> list[psutil.Process]:
+    """Return the server's Triton and its stubs whose command line has a word; other tests' run beside them."""
+    engine = running.front.engine
+    assert isinstance(engine, TritonEngine)
+    (triton,) = tritons_at(engine.url)
+    return [one for one in (triton, *triton.children(recursive=True)) if any(word in part for part in one.cmdline())]
 
 
 async def run(stub, hops: int, after: int, disturb: Callable[[], None]) -> list[session_pb2.StreamSentimentResponse]:
@@ -77,7 +76,7 @@ async def test_a_killed_process_is_survived(doomed, call, victim):
     expected = windows(await run(stub, hops=40, after=99, disturb=lambda: None))
 
     def kill() -> None:
-        victims = processes_with(victim)
+        victims = processes_with(doomed, victim)
         assert victims
         for process in victims:
             os.kill(process.pid, signal.SIGKILL)
@@ -103,7 +102,7 @@ async def test_a_killed_process_is_survived(doomed, call, victim):
 
 async def test_the_client_is_told_of_an_outage_and_its_end(doomed, call):
     def kill() -> None:
-        for process in processes_with("audio_encoder"):
+        for process in processes_with(doomed, "audio_encoder"):
             os.kill(process.pid, signal.SIGKILL)
 
     responses = await run(call(doomed).stub, hops=30, after=3, disturb=kill)

@@ -1,5 +1,6 @@
 """Looks at processes and shared memory from outside, as an operator would."""
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,12 @@ import psutil
 def descendants(pid: int, name: str) -> list[psutil.Process]:
     """Return the living processes below `pid` whose executable is called `name`."""
     return [child for child in psutil.Process(pid).children(recursive=True) if _executable(child) == name]
+
+
+def tritons_at(url: str) -> list[psutil.Process]:
+    """Return the tritonservers below this process that serve the address: other tests' may run beside them."""
+    address = url.rpartition(":")[0]
+    return [one for one in descendants(os.getpid(), "tritonserver") if f"--grpc-address={address}" in one.cmdline()]
 
 
 def stub_of(pid: int, model: str) -> psutil.Process:

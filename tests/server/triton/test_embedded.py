@@ -14,7 +14,7 @@ from server.triton import client as triton_client
 from server.triton.embedded import EmbeddedTriton
 from server.triton.errors import TritonStartError
 from server.triton.health import ModelEvent
-from tests.server.triton.processes import descendants, regions, stub_of, wait_until
+from tests.server.triton.processes import regions, stub_of, tritons_at, wait_until
 
 pytestmark = pytest.mark.usefixtures("wheel")
 
@@ -49,8 +49,8 @@ async def test_serves_from_a_private_socket_and_leaves_nothing(small_repository:
 
 
 async def test_listens_on_loopback_only(small_repository: Path) -> None:
-    async with EmbeddedTriton(small_repository):
-        (server,) = descendants(os.getpid(), "tritonserver")
+    async with EmbeddedTriton(small_repository) as triton:
+        (server,) = tritons_at(triton.grpc_url)
         listening = [c.laddr.ip for c in server.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
     assert listening == ["127.0.0.1"]
 
@@ -73,11 +73,11 @@ async def test_killed_server_is_restarted_at_the_same_address(small_repository: 
         triton.subscribe(events.append)
         client = triton_client.connect(triton.grpc_url)
         await double(client)
-        (server,) = descendants(os.getpid(), "tritonserver")
+        (server,) = tritons_at(triton.grpc_url)
         server.kill()
         await until_recovered(events, "double")
         np.testing.assert_array_equal(await double(client), 2 * X)
-        assert len(descendants(os.getpid(), "tritonserver")) == 1
+        assert len(tritons_at(triton.grpc_url)) == 1
         await client.close()
 
 
@@ -86,7 +86,7 @@ async def test_killed_guard_takes_its_server_along_and_is_replaced(small_reposit
     async with EmbeddedTriton(small_repository) as triton:
         triton.subscribe(events.append)
         client = triton_client.connect(triton.grpc_url)
-        (server,) = descendants(os.getpid(), "tritonserver")
+        (server,) = tritons_at(triton.grpc_url)
         guard = server.parent()
         assert guard is not None
         guard.kill()
@@ -123,7 +123,7 @@ async def test_model_that_stays_broken_leaves_the_others_alone(small_repository:
         np.testing.assert_array_equal(await double(client), 2 * X)
         assert not [event for event in events if event.model == "double"]
 
-        (server,) = descendants(os.getpid(), "tritonserver")
+        (server,) = tritons_at(triton.grpc_url)
         server.kill()
         await until_recovered(events, "double")
         np.testing.assert_array_equal(await double(client), 2 * X)

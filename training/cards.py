@@ -1,4 +1,4 @@
-"""Model cards, made from the report of `python -m training evaluate`."""
+"""Model cards, made from the report of `python -m training evaluate-students`."""
 
 import json
 from collections.abc import Mapping
@@ -72,7 +72,7 @@ FACTS: Final[Mapping[str, Facts]] = {
 def render_cards(report: Path) -> dict[str, str]:
     """Return the text of `model_card.md` by model; raises FileNotFoundError when there is no report yet."""
     if not report.is_file():
-        raise FileNotFoundError(f"no report at {report}: run `python -m training evaluate` first")
+        raise FileNotFoundError(f"no report at {report}: run `python -m training evaluate-students` first")
     content = json.loads(report.read_text())
     return {name: _card(name, facts, content) for name, facts in FACTS.items()}
 

@@ -1,4 +1,4 @@
-"""The command line of `training`: tokenizer, teachers, students, evaluation, export."""
+"""The command line of `training`: tokenizer, teachers, the served students, export, and distillation."""
 
 import logging
 import os
@@ -12,6 +12,7 @@ from rich.logging import RichHandler
 
 from training.checkpoints import CheckpointMissingError
 from training.data.folder import DATA_VARIABLE, DataMissingError, data_root
+from training.distill.cli import add_commands
 from training.recipes.run import Run
 from training.teachers.fetch import PACKAGES, TeacherError, fetch_teacher, teacher_folder
 
@@ -151,8 +152,8 @@ def _train(student: Student, run: Run, cache: Path, teacher: bool) -> dict[str, 
             return train_fusion(run)
 
 
-@app.command()
-def evaluate(
+@app.command("evaluate-students")
+def evaluate_students(
     data: Data = None,
     runs: Runs = _RUNS,
     tokenizer_file: TokenizerFile = _TOKENIZER,
@@ -180,7 +181,7 @@ def export(
     profile: Annotated[ProfileName, typer.Option(help="Configurations for a CPU or a GPU.")] = ProfileName.CPU,
     data: Data = None,
     tokenizer_file: TokenizerFile = _TOKENIZER,
-    results: Annotated[Path, typer.Option(help="Report of `evaluate`, for the model cards.")] = RESULTS,
+    results: Annotated[Path, typer.Option(help="Report of `evaluate-students`, for the model cards.")] = RESULTS,
 ) -> None:
     """Write the model repository; with --checkpoints, refuses to where a graph differs from PyTorch by over 1e-4."""
     _start(threads=1)
@@ -210,6 +211,9 @@ def gpu_check(
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
     typer.echo(report)
+
+
+add_commands(app)
 
 
 def _start(threads: int) -> None:

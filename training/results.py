@@ -40,7 +40,7 @@ def measure(run: Run) -> Report:
     }
     return {
         "measured": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": "python -m training evaluate",
+        "command": "python -m training evaluate-students",
         "machine": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads",
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
         "students": {

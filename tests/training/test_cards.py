@@ -42,5 +42,5 @@ def test_a_card_tells_what_was_measured_and_how_it_was_made(tmp_path):
 
 
 def test_without_a_report_it_says_what_to_run(tmp_path):
-    with pytest.raises(FileNotFoundError, match="python -m training evaluate"):
+    with pytest.raises(FileNotFoundError, match="python -m training evaluate-students"):
         render_cards(tmp_path / "report.json")

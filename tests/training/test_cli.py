@@ -11,7 +11,7 @@ runner = CliRunner()
 
 
 @pytest.mark.parametrize(
-    "command", ["tokenizer", "fetch-teachers", "teach", "train", "evaluate", "export", "gpu-check"]
+    "command", ["tokenizer", "fetch-teachers", "teach", "train", "evaluate-students", "export", "gpu-check"]
 )
 def test_every_command_has_help(command):
     result = runner.invoke(app, [command, "--help"])
@@ -60,7 +60,7 @@ def test_export_of_checkpoints_needs_the_report(tmp_path):
     ]
     result = runner.invoke(app, arguments)
     assert result.exit_code == 2
-    assert "run `python -m training evaluate` first" in result.stderr.replace("\n", " ")
+    assert "run `python -m training evaluate-students` first" in result.stderr.replace("\n", " ")
 
 
 def test_the_committed_cards_say_what_the_report_says(repository):

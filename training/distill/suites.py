@@ -46,7 +46,7 @@ class Suite:
     entries: tuple[Entry, ...]
     control: str
     """Title of the entry that the others are compared with."""
-    tuning: float = 1 / 4
+    tuning: float = 1 / 2
     """Part of the steps that a trial on validation takes."""
     seeds: tuple[int, ...] = (0, 1, 2)
     shows_weights: bool = False
@@ -56,9 +56,9 @@ class Suite:
 _LOGITS: Final = (0.3, 1.0, 3.0)
 _FEATURES: Final = (0.01, 0.1, 1.0)
 _STEPS: Final = {
-    "ravdess": {"steps": 400, "batch": 32, "learning_rate": 2e-3, "evaluations": 10},
-    "fer2013": {"steps": 400, "batch": 32, "learning_rate": 2e-3, "evaluations": 8},
-    "sst2": {"steps": 300, "batch": 32, "learning_rate": 1e-3, "evaluations": 8},
+    "ravdess": {"steps": 200, "batch": 32, "learning_rate": 2e-3, "evaluations": 10},
+    "fer2013": {"steps": 200, "batch": 32, "learning_rate": 2e-3, "evaluations": 4},
+    "sst2": {"steps": 150, "batch": 32, "learning_rate": 1e-3, "evaluations": 5},
 }
 _OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
     # These compare positions, and the last feature has none.

@@ -14,9 +14,11 @@ samples, so that weights are not rewarded for what helps to memorise; its lookah
 and one on the cross entropy, all three on the buffer itself, here `inner_steps` on the training batch, whose teachers
 are known; it keeps copies of the inputs, this one indices; and its lookahead is as long as the terms are large, this
 one is clipped as the student's own step is, or `rkd` and `fitnet` with their usual factors would throw the student out
-of where it learns. The adapters of feature methods look ahead there, and stand still here.
+of where it learns. Without `evenness` the weights of equally good teachers drift apart, as Adam magnifies whatever
+small gradient there is, until one is left. The adapters of feature methods look ahead there, and stand still here.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -27,6 +29,7 @@ from torch import Tensor
 from training.methods import checks
 from training.steps.base import Metrics, OuterStep, Step, Surroundings
 from training.steps.buffer import HardBuffer
+from training.steps.distiller import Losses
 from training.steps.example import Example
 from training.steps.lookahead import (
     evaluating,
@@ -54,6 +57,8 @@ class MetaStepConfig:
     the second step on, what the weights owe to the student having moved is left out of the gradient."""
     inner: Literal["matching", "full"] = "matching"
     """Whether it descends on the weighted terms alone, or on the task as well."""
+    evenness: float = 0.05
+    """Factor of KL(uniform || w): teachers that serve the student equally well then count equally; 0 as published."""
     learning_rate: float = 5e-3
     """Of the weights' optimiser, Adam."""
     weight_decay: float = 1e-4
@@ -71,9 +76,18 @@ class MetaStepConfig:
         checks.count(self, "seed", least=0)
         checks.number(self, "inner_rate", above=0)
         checks.number(self, "inner_clip", least=0)
+        checks.number(self, "evenness", least=0)
         checks.number(self, "learning_rate", above=0)
         checks.number(self, "weight_decay", least=0)
         checks.choice(self, "inner", ("matching", "full"))
+
+
+def unevenness(losses: Losses) -> Tensor:
+    """Return the mean of KL(uniform || w) over the samples and the weighers that learn: 0 for equal weights."""
+    learning = [weights for weights in losses.weights.values() if weights.requires_grad]
+    teachers = len({name.rpartition("/")[2] for name in losses.weights})
+    # A weight that has underflowed would have no gradient that leads it back.
+    return -torch.stack(learning).clamp(min=1e-12).log().mean() - math.log(teachers)
 
 
 class MetaStep(OuterStep):
@@ -111,13 +125,20 @@ class MetaStep(OuterStep):
         return metrics
 
     def outer_loss(self, example: Example, held_out: Example) -> Tensor:
-        """Return the held-out loss of the student after its lookahead, a function of the weighers' parameters."""
+        """Return the held-out loss of the student after its lookahead, and how uneven the weights are.
+
+        It is a function of the weighers' parameters.
+        """
         parameters = student_parameters(self.distiller)
+        uneven: Tensor | None = None
         for _ in range(self.config.inner_steps):
             losses = losses_at(self.distiller, parameters, example)
+            uneven = unevenness(losses) if uneven is None else uneven
             inner = losses.matching if self.config.inner == "matching" else losses.per_sample
             parameters = step_ahead(parameters, inner.mean(), self.config.inner_rate, self.config.inner_clip)
-        return held_out_loss(self.distiller, parameters, held_out).mean()
+        assert uneven is not None
+        evenness: float = self.config.evenness
+        return held_out_loss(self.distiller, parameters, held_out).mean() + evenness * uneven
 
     @torch.no_grad()
     def _fill_buffer(self) -> None:

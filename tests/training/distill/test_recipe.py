@@ -59,7 +59,7 @@ def test_override_makes_tables_on_the_way() -> None:
         ({**KD, "budget": {"batch": True}}, "budget.batch: expected a whole number, got True"),
         ({**KD, "budget": {"learning_rate": -1}}, "budget: learning_rate must be greater than 0, got -1.0"),
         ({**KD, "budget": 3}, "budget: expected a table, got 3"),
-        ({**KD, "methods": [{"name": "kdd"}]}, "methods.0.name: 'kdd' is unknown; did you mean 'dkd'?"),
+        ({**KD, "methods": [{"name": "kdd"}]}, "methods.0.name: 'kdd' is unknown; did you mean 'kd'?"),
         ({**KD, "methods": ["kd", {"weight": 2}]}, "methods.1: expected a name, or a table with a `name`"),
         (
             {**KD, "methods": [{"name": "kd", "temprature": 2}]},
@@ -114,7 +114,7 @@ def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
 def test_a_mistake_in_a_file_names_the_file(tmp_path: Path) -> None:
     path = tmp_path / "r.toml"
     path.write_text("task = toy")
-    with pytest.raises(RecipeError, match="r.toml: Invalid value"):
+    with pytest.raises(RecipeError, match=r"r\.toml: Invalid value"):
         read_recipe(path)
     path.write_text('task = "toy"\nseeed = 1')
     with pytest.raises(RecipeError, match=r"r.toml: seeed: unknown key; did you mean 'seed'\?"):

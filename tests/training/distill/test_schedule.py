@@ -52,5 +52,5 @@ def test_lower_is_better() -> None:
 
 
 def test_nan_is_divergence() -> None:
-    with pytest.raises(FloatingPointError, match="budget.learning_rate"):
+    with pytest.raises(FloatingPointError, match=r"budget\.learning_rate"):
         EarlyStopping().update(float("nan"), 3)

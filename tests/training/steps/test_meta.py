@@ -1,4 +1,5 @@
 import copy
+import math
 
 import pytest
 import torch
@@ -16,7 +17,10 @@ def really_stepped(distiller, example, held_out, config):
         (losses.matching if config.inner == "matching" else losses.per_sample).mean().backward()
         torch.nn.utils.clip_grad_norm_(student.student.parameters(), config.inner_clip or float("inf"))
         optimizer.step()
-    return student.task(student.student.eval()(held_out.inputs), held_out.batch).mean().item()
+    weights = torch.stack([distiller(example).weights[f"weight/{name}"] for name in example.teachers], dim=1)
+    uneven = sum((math.log(0.25 / w) / 4 for row in weights.tolist() for w in row), 0.0) / len(weights)
+    loss = student.task(student.student.eval()(held_out.inputs), held_out.batch).mean().item()
+    return loss + config.evenness * uneven
 
 
 def check_by_differences(function, loss, parameters, directions=6, step=1e-5):
@@ -128,6 +132,13 @@ def test_what_it_cannot_work_with_is_refused(distill, world, plain):
     uniform = distill()
     with pytest.raises(ValueError, match="has nothing to learn: choose a meta-learned weigher"):
         make_step(plain(uniform), Surroundings(uniform, world), {"meta": {}})
-    for wrong in ({"every": 0}, {"inner_rate": 0.0}, {"inner": "labels"}, {"learning_rate": -1.0}, {"inner_clip": -1}):
+    for wrong in (
+        {"every": 0},
+        {"inner_rate": 0.0},
+        {"inner": "labels"},
+        {"learning_rate": -1.0},
+        {"inner_clip": -1},
+        {"evenness": -1},
+    ):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             make_step(plain(distiller), Surroundings(distiller, world), {"meta": wrong})

@@ -57,7 +57,7 @@ class MetaStepConfig:
     the second step on, what the weights owe to the student having moved is left out of the gradient."""
     inner: Literal["matching", "full"] = "matching"
     """Whether it descends on the weighted terms alone, or on the task as well."""
-    evenness: float = 0.05
+    evenness: float = 0.1
     """Factor of KL(uniform || w): teachers that serve the student equally well then count equally; 0 as published."""
     learning_rate: float = 5e-3
     """Of the weights' optimiser, Adam."""

@@ -74,14 +74,15 @@ def train_teacher(
     Outputs on the training samples are out of fold. They are kept under cache/, named by weights and data: a second
     call only prints. `distill` does the same when it needs a teacher that isn't there yet.
     """
+    from training.distill.assembly import teacher_outputs
     from training.distill.metrics import measure
 
     with _errors(threads):
         found = _task(task, data)
-        bank = found.teacher(teacher)
         splits: tuple[Split, ...] = ("valid", "test")
         for split in splits:
-            measures = measure(bank.outputs(split), found.samples(split), found.labels)
+            output = teacher_outputs(found, [teacher], split)[teacher]
+            measures = measure(output, found.samples(split), found.labels)
             _print_measures(f"{teacher} on {task}, {split}", measures)
 
 

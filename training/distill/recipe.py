@@ -195,7 +195,7 @@ class Recipe:
 
 def recipe_of(table: Mapping[str, Any], settings: Sequence[str] = ()) -> Recipe:
     """Make a recipe from a table, with `path.to.key=value` settings applied to it; raises RecipeError."""
-    return from_table(Recipe, override(dict(table), settings))
+    return from_table(Recipe, override(_spelled_out(table), settings))
 
 
 def read_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:
@@ -215,6 +215,24 @@ def read_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:
         return recipe_of(table, settings)
     except RecipeError as error:
         raise RecipeError(f"{path}: {error}") from error
+
+
+def _spelled_out(table: Mapping[str, Any]) -> Table:
+    """Write names that stand for lists and tables as such, so that settings find their way into them."""
+
+    def spelled(value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    result = dict(table)
+    for key in ("teachers", "methods", "step"):
+        if isinstance(result.get(key), (str, Mapping)):
+            result[key] = [result[key]]
+    for key in ("methods", "step"):
+        if isinstance(result.get(key), (list, tuple)):
+            result[key] = [spelled(item) for item in result[key]]
+    if "weigher" in result:
+        result["weigher"] = spelled(result["weigher"])
+    return result
 
 
 def _checked(choice: Choice, registry: Mapping[str, type[Any]], where: str) -> None:

@@ -116,7 +116,7 @@ BAD_TEACHER: Final = Suite(
     "One teacher is random",
     "Do learned and computed weights notice a teacher that answers at random, and does that help?",
     {"ravdess": ("whisper", "speech_embedding", "resemblyzer", "egemaps", "random")},
-    {"ravdess": _STEPS["ravdess"]},
+    {"ravdess": {**_STEPS["ravdess"], "steps": 400}},
     (
         Entry("plain"),
         Entry("uniform, without the random teacher", "", {"teachers": ALL, "methods": ["kd"]}, without=("random",)),
@@ -136,7 +136,7 @@ PRIVILEGED: Final = Suite(
     "A teacher that sees what the student never will",
     "Does a teacher over facial action units, beside the audio teachers, make an audio-only student better?",
     {"ravdess": ("whisper", "speech_embedding", "resemblyzer", "egemaps", "action_units")},
-    {"ravdess": _STEPS["ravdess"]},
+    {"ravdess": {**_STEPS["ravdess"], "steps": 400}},
     (
         Entry("plain"),
         *(

@@ -11,7 +11,7 @@ from contract.timing import NS_PER_S
 from server.media.errors import MediaError
 from server.rpc import convert
 from server.rpc.clip_file import opened_file, play
-from server.rpc.events import Closed, Event, Rejected, UtteranceResult, WindowResult
+from server.rpc.events import Closed, Event, Rejected, SessionFailedError, UtteranceResult, WindowResult
 from server.rpc.front import AdmissionError, Front
 from server.rpc.intake import reading
 from server.rpc.runner import RECORDED, SessionRunner
@@ -42,6 +42,8 @@ async def analyze_clip(front: Front, requests: AsyncIterator[Request], context: 
         await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
     except AdmissionError as error:
         await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+    except SessionFailedError as error:
+        await context.abort(grpc.StatusCode.INTERNAL, str(error))
 
 
 async def _analyze_messages(front: Front, config: clip_pb2.ClipConfig, requests: AsyncIterator[Request]) -> Response:

@@ -83,4 +83,8 @@ class Closed:
     summary: Fused | None
 
 
+class SessionFailedError(Exception):
+    """The session can't go on because of a defect of the server; its log says which."""
+
+
 Event = WindowResult | UtteranceResult | Rejected | Notice | Closed

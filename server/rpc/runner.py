@@ -25,6 +25,7 @@ from server.rpc.events import (
     Notice,
     NoticeType,
     Rejected,
+    SessionFailedError,
     Timings,
     UtteranceResult,
     WindowResult,
@@ -80,7 +81,7 @@ class SessionRunner:
         self._encodings: WeakKeyDictionary[Piece, asyncio.Task[Encoded | None]] = WeakKeyDictionary()
         self._pending: set[Piece] = set()
         self._windows: dict[int, asyncio.Task[_Scored]] = {}
-        self._outbox: asyncio.Queue[asyncio.Future[_Scored] | UtterancePlan | Event | BaseException] = asyncio.Queue()
+        self._outbox: asyncio.Queue[asyncio.Future[_Scored] | UtterancePlan | Event | Exception] = asyncio.Queue()
         self._drained = asyncio.Event()
         self._drained.set()
         self._away: set[str] = set()
@@ -132,12 +133,17 @@ class SessionRunner:
         self._put(notice)
 
     async def events(self) -> AsyncIterator[Event]:
-        """Yield the session's events in order; the last one is `Closed`."""
+        """Yield the session's events in order; the last one is `Closed`.
+
+        Raises:
+            SessionFailedError: a defect of the server ended the session.
+            Exception: what `fail` was given.
+        """
         while True:
             entry = await self._outbox.get()
             if self._outbox.qsize() < _HIGH_WATER:
                 self._drained.set()
-            if isinstance(entry, BaseException):
+            if isinstance(entry, Exception):
                 raise entry
             if isinstance(entry, asyncio.Future):
                 yield self._finished((await entry).result)
@@ -180,7 +186,9 @@ class SessionRunner:
                 self._put(Closed(self._reason, {}, 0, 0, None))
         except Exception as error:
             logger.exception("a session failed")
-            self.fail(error)
+            failure = SessionFailedError("the session failed in the server")
+            failure.__cause__ = error
+            self.fail(failure)
 
     def _deliver(self, item: Item, decoded: Decoded | Exception) -> list[Output]:
         if isinstance(decoded, Exception):

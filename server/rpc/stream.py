@@ -8,7 +8,7 @@ from moodstream.v1 import session_pb2
 
 from contract.timing import NS_PER_S
 from server.rpc import convert
-from server.rpc.events import Closed, Event, Notice, Rejected, UtteranceResult, WindowResult
+from server.rpc.events import Closed, Event, Notice, Rejected, SessionFailedError, UtteranceResult, WindowResult
 from server.rpc.front import AdmissionError, Front
 from server.rpc.intake import reading
 from server.rpc.runner import LIVE
@@ -36,6 +36,8 @@ async def stream_sentiment(
         await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
     except AdmissionError as error:
         await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+    except SessionFailedError as error:
+        await context.abort(grpc.StatusCode.INTERNAL, str(error))
 
 
 async def _first_config(

@@ -28,11 +28,6 @@ class ReorderBuffer:
         """Highest sequence up to which everything came or was given up; None before the first."""
         return self._next - 1 if self._next else None
 
-    @property
-    def held(self) -> int:
-        """How many messages wait for a predecessor."""
-        return sum(message is not None for message in self._held.values())
-
     def knows(self, sequence: int) -> bool:
         """Whether this sequence was taken in before, so that another message with it is a duplicate."""
         return sequence in self._held or (sequence < self._next and sequence not in self._given_up)
@@ -62,9 +57,12 @@ class ReorderBuffer:
             )
 
     def pass_over(self, sequence: int) -> None:
-        """Note that this sequence was received and is of no use: nothing waits for it."""
+        """Note that this sequence was received and is of no use: nothing waits for it.
+
+        A good message with the same sequence that is held already stays.
+        """
         if self._next <= sequence <= self._next + MAX_AHEAD:
-            self._held[sequence] = None
+            self._held.setdefault(sequence, None)
 
     def release(self, frontier_ns: int) -> Iterator[Media]:
         """Yield what is in order now; `frontier_ns` is how far the session has got in event time."""

@@ -44,11 +44,6 @@ class TritonProcess:
         return cls(process, log)
 
     @property
-    def guard_pid(self) -> int:
-        """Process id of the guard, whose only child is Triton."""
-        return self._process.pid
-
-    @property
     def running(self) -> bool:
         """False once Triton and its stubs are gone."""
         return self._process.returncode is None

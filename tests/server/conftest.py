@@ -1,15 +1,13 @@
 """One embedded Triton and one in-process engine for all tests of the server, and small repositories to break.
 
-The two engines live in an event loop that lasts as long as the run; tests that ask for them are moved into it.
+They live in the one event loop of the run (pyproject.toml).
 """
 
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 from onnx import TensorProto, helper, save_model
-from pytest_asyncio import is_async_test
 
 from server.inference.onnx_engine import OnnxEngine
 from server.inference.triton_engine import TritonEngine
@@ -17,13 +15,6 @@ from server.triton.errors import TritonUnavailableError
 from server.triton.wheel import TritonWheel, find_wheel
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
-_SESSION_FIXTURES = {"triton_engine", "onnx_engine"}
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if is_async_test(item) and _SESSION_FIXTURES & set(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +32,7 @@ def wheel() -> TritonWheel:
         pytest.skip(str(error))
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest.fixture(scope="session")
 async def triton_engine(wheel: TritonWheel, repository: Path) -> AsyncIterator[TritonEngine]:
     """The engine over an embedded Triton with the real repository. Do not kill parts of it: others use it."""
     engine = await TritonEngine.start_embedded(repository)
@@ -49,7 +40,7 @@ async def triton_engine(wheel: TritonWheel, repository: Path) -> AsyncIterator[T
     await engine.close()
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest.fixture(scope="session")
 async def onnx_engine(repository: Path) -> AsyncIterator[OnnxEngine]:
     """The in-process engine with the real repository."""
     engine = await OnnxEngine.open(repository)

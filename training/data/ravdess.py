@@ -1,6 +1,5 @@
 """RAVDESS speech (Livingstone & Russo 2018): acted emotions, split by actor. Calm joins neutral."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -50,8 +49,3 @@ def read_pcm(path: Path) -> NDArray[np.float32]:
     if rate != SAMPLE_RATE or samples.ndim != 1:
         raise DataMissingError(f"{path}: expected {SAMPLE_RATE} Hz mono, got {rate} Hz with shape {samples.shape}")
     return np.asarray(samples, dtype=np.float32)
-
-
-def read_all(clips: Sequence[Clip]) -> list[NDArray[np.float32]]:
-    """Return the samples of every clip."""
-    return [read_pcm(clip.path) for clip in clips]

@@ -13,6 +13,7 @@ from moodstream.v1 import media_pb2, result_pb2, session_pb2
 from moodstream.v1.session_pb2 import StreamSentimentRequest as Request
 
 from client.clip import stream_request
+from server.session.core import SessionCore
 
 RATE = 16_000
 AUDIO = session_pb2.SessionConfig(
@@ -246,6 +247,26 @@ async def test_a_hostile_session_does_not_disturb_its_neighbour(onnx_server, cal
     for one, other in zip(results(alone), results(neighbour), strict=True):
         assert one.sentiment == pytest.approx(other.sentiment, abs=1e-4)
         assert statuses(one) == statuses(other)
+
+
+async def test_a_defect_ends_its_own_session_with_internal(onnx_server, call, clip, media, monkeypatch):
+    caller = call(onnx_server)
+    deliver = SessionCore.deliver_text
+
+    def broken(core, message):
+        if message.data == b"break":
+            raise RuntimeError("a defect")
+        return deliver(core, message)
+
+    monkeypatch.setattr(SessionCore, "deliver_text", broken)
+    word = media_pb2.TextSpan(sequence=0, text="break")
+    config = session_pb2.SessionConfig(text=media_pb2.TextConfig())
+    neighbour, failed = await asyncio.gather(
+        caller.session(clip.config, media), caller.session(config, [word]), return_exceptions=True
+    )
+    assert (failed.code(), failed.details()) == (grpc.StatusCode.INTERNAL, "the session failed in the server")
+    assert neighbour[-1].closed.reason == session_pb2.CLOSE_REASON_CLIENT
+    assert onnx_server.front.sessions == {}
 
 
 async def test_a_client_that_leaves_takes_its_session_with_it(onnx_server, call, clip, media):

@@ -235,6 +235,15 @@ def test_bad_messages_are_rejected_with_a_sentence_and_the_session_goes_on(sessi
     assert len(driver.finals) == 1
 
 
+def test_a_bad_message_does_not_displace_a_good_one_of_the_same_sequence(session, audio):
+    messages = audio(noise(0.5), [100])
+    bad = Media(A, 2, 61 * NS_PER_S, b"1234")
+    driver = session(A).send(*messages[:1], messages[2], bad, *messages[1:2], *messages[3:], Close())
+    assert driver.finals[0].hops[-1].mask.tolist() == [1, 1, 1, 1, 1]
+    totals = driver.core.totals[A]
+    assert (totals.received, totals.used, totals.rejected) == (6, 5, 1)
+
+
 def test_words_that_run_back_are_rejected(session):
     driver = session(T).send(word(0, 500, 800, "now"), word(1, 100, 300, "then"), Close())
     assert "runs back" in driver.rejected[0][1]

@@ -9,6 +9,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Annotated
 
+import grpc
 import psutil
 import typer
 from rich.console import Console
@@ -19,6 +20,7 @@ from client.errors import MediaError, MoodstreamError
 from client.media import MediaOptions, open_clip
 from client.messages import CHUNK_MS
 from loadtest.processes import ServerError
+from loadtest.recovery import dumps, measure, render_recoveries
 from loadtest.report import Objectives, Report, render
 from loadtest.runner import Load, Server, run_against, run_spawned
 from loadtest.schedule import Schedule
@@ -123,6 +125,32 @@ def sessions(
     except KeyboardInterrupt:
         raise typer.Exit(Exit.INTERRUPTED) from None
     raise typer.Exit(_conclude(report, objectives, console, json_file))
+
+
+@app.command(epilog=HELP)
+def recovery(
+    seconds: Annotated[float, typer.Option("--seconds", "-s", min=8.0, help="Length of each stream.")] = 20.0,
+    server_args: Annotated[
+        str, typer.Option(help="Arguments of the spawned server, as in a shell.")
+    ] = "--engine triton",
+    max_recovery_s: Annotated[float | None, typer.Option(help="Objective: from a kill until right again.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Kill a model's stub and tritonserver during live streams, and measure how long until results are right again.
+
+    Right is what the same stream gave before, undisturbed. A server is started for the test, and stopped after.
+    """
+    try:
+        recoveries, stop_s = asyncio.run(measure(Schedule(builtin_clip(), seconds), shlex.split(server_args)))
+    except LookupError as error:
+        raise _failed(str(error), Exit.USAGE) from None
+    except (MoodstreamError, ServerError) as error:
+        raise _failed(str(error), Exit.NO_SERVER) from None
+    except grpc.aio.AioRpcError as error:
+        raise _failed(f"a stream did not survive: {error.details()}", Exit.ERRORS) from None
+    _console(to_stderr=False).print(dumps(recoveries, stop_s) if json else render_recoveries(recoveries, stop_s))
+    slow = [one for one in recoveries if one.seconds is None or one.seconds > (max_recovery_s or float("inf"))]
+    raise typer.Exit(Exit.MISSED if slow else Exit.OK)
 
 
 def _console(to_stderr: bool) -> Console:

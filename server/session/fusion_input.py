@@ -100,10 +100,9 @@ def _views(
             coverage = float(bool(done))
         else:
             coverage = float(tensors[f"{modality.upper()}_MASK"].sum()) / slots[modality]
-        newest_failed = bool(own) and own[-1] not in encoded
         status = plan.statuses[modality]
         views[modality] = ModalityView(
-            status=Status.DROPPED if status == Status.USED and newest_failed else status,
+            status=Status.DROPPED if status == Status.USED and len(done) < len(own) else status,
             coverage=min(1.0, coverage),
             emotion=np.mean([one.emotion for one in done], axis=0) if done else None,
             sentiment=float(np.mean([one.sentiment for one in done])) if done else None,

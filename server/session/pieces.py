@@ -10,7 +10,7 @@ from server.session.messages import Modality
 
 
 class Status(StrEnum):
-    """What a window says of a modality. USED and MISSING and LATE speak of the newest hop of the window."""
+    """What a window says of a modality: of its newest hop, and DROPPED of all of it."""
 
     USED = "used"
     MISSING = "missing"

@@ -60,7 +60,9 @@ class _ModalityStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Modali
     MODALITY_STATUS_LATE: _ModalityStatus.ValueType  # 3
     """The stream is open, but its data had not arrived when the result was made."""
     MODALITY_STATUS_DROPPED: _ModalityStatus.ValueType  # 4
-    """Data arrived and could not be encoded in time, because a model was unavailable."""
+    """Data arrived, and some of what the window reaches back over could not be encoded in time, because a model was
+    unavailable.
+    """
 
 class ModalityStatus(_ModalityStatus, metaclass=_ModalityStatusEnumTypeWrapper): ...
 
@@ -72,7 +74,9 @@ MODALITY_STATUS_MISSING: ModalityStatus.ValueType  # 2
 MODALITY_STATUS_LATE: ModalityStatus.ValueType  # 3
 """The stream is open, but its data had not arrived when the result was made."""
 MODALITY_STATUS_DROPPED: ModalityStatus.ValueType  # 4
-"""Data arrived and could not be encoded in time, because a model was unavailable."""
+"""Data arrived, and some of what the window reaches back over could not be encoded in time, because a model was
+unavailable.
+"""
 Global___ModalityStatus: _TypeAlias = ModalityStatus  # noqa: Y015
 
 @_typing.final

@@ -149,8 +149,11 @@ def recovery(
     except grpc.aio.AioRpcError as error:
         raise _failed(f"a stream did not survive: {error.details()}", Exit.ERRORS) from None
     _console(to_stderr=False).print(dumps(recoveries, stop_s) if json else render_recoveries(recoveries, stop_s))
-    slow = [one for one in recoveries if one.seconds is None or one.seconds > (max_recovery_s or float("inf"))]
-    raise typer.Exit(Exit.MISSED if slow else Exit.OK)
+    limit_s = float("inf") if max_recovery_s is None else max_recovery_s
+    missed = [
+        one for one in recoveries if one.seconds is None or one.seconds > limit_s or one.windows < one.expected_windows
+    ]
+    raise typer.Exit(Exit.MISSED if missed else Exit.OK)
 
 
 def _console(to_stderr: bool) -> Console:

@@ -2,15 +2,31 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from training.methods.base import Method
 from training.methods.checks import Layers
 from training.methods.matching import Pair, pairs_of
 from training.outputs import Output
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def placed(module: Module, feature: Tensor) -> Module:
+    """Put a module on the device of a feature; half precision is not for parameters: they are float32 then."""
+    return module.to(feature.device, torch.float64 if feature.dtype == torch.float64 else torch.float32)
+
+
+def regressor(ours: int, theirs: int) -> nn.Linear:
+    """Return a linear map from the student's width to the teacher's; between equal widths it starts as the identity."""
+    linear = nn.Linear(ours, theirs)
+    if ours == theirs:
+        nn.init.eye_(linear.weight)
+        nn.init.zeros_(linear.bias)
+    return linear
 
 
 class Adapted(Method):
@@ -35,16 +51,12 @@ class Adapted(Method):
     def build(self, student: Output, teachers: Mapping[str, Output]) -> None:
         """Create what is trained from the shapes of example outputs, on their device.
 
-        Half precision is not for parameters: they are float32 then.
-
         Raises:
             ValueError: a layer is missing; says which there are.
         """
         for pairs in pairs_of(self.name, self.layers, student, teachers).values():
             for pair in pairs:
-                feature = pair.features[0]
-                precision = torch.float64 if feature.dtype == torch.float64 else torch.float32
-                self.adapters[pair.key] = self.make(pair).to(feature.device, precision)
+                self.adapters[pair.key] = placed(self.make(pair), pair.features[0])
                 self._widths[pair.key] = pair.widths
 
     def adapter(self, pair: Pair) -> nn.Module:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from training.methods import checks
-from training.methods.adapted import Adapted
+from training.methods.adapted import Adapted, regressor
 from training.methods.base import Terms
 from training.methods.checks import Layers
 from training.methods.matching import Pair, layer_terms, masked_mean
@@ -61,12 +61,7 @@ class FitNet(Adapted):
 
     def make(self, pair: Pair) -> nn.Linear:
         """Create the regressor."""
-        ours, theirs = pair.widths
-        regressor = nn.Linear(ours, theirs)
-        if ours == theirs:
-            nn.init.eye_(regressor.weight)
-            nn.init.zeros_(regressor.bias)
-        return regressor
+        return regressor(*pair.widths)
 
     def loss(self, student: Output, teachers: Mapping[str, Output], batch: Batch) -> Terms:
         """Return `fitnet/teacher` for every teacher."""

@@ -52,6 +52,28 @@ class Method(nn.Module, ABC):
         with torch.autocast(student.device_type, enabled=False):
             return self.loss(student.lifted(), {name: teacher.lifted() for name, teacher in teachers.items()}, batch)
 
+    @property
+    def weighs_sources(self) -> bool:
+        """Whether a weigher of the method's own weighs its `sources`, in the place of the teachers."""
+        return False
+
+    def sources(self, student: Output, teachers: Mapping[str, Output], batch: Batch) -> Mapping[str, Output]:
+        """Return what its terms `term/source` belong to, and its weigher is asked about: the teachers.
+
+        A method whose knowledge flows over edges may return one output an edge or hyperedge instead, by names without a
+        slash: what arrives over it at every sample. Which sources there are does not depend on the batch; a sample that
+        lacks one has a row of zeros in its `present`, and the source's weight goes to the sample's others.
+        """
+        return teachers
+
+    def edge_weights(self) -> dict[str, Tensor]:
+        """Return the weights that the method itself gave in its last call, without gradient: edge -> [B].
+
+        An edge is called `source>stream`: from where to which of the student's streams. Empty for methods that weigh
+        nothing themselves.
+        """
+        return {}
+
     @abstractmethod
     def loss(self, student: Output, teachers: Mapping[str, Output], batch: Batch) -> Terms:
         """Return the method's named, unreduced terms.

@@ -48,7 +48,8 @@ def make_distiller(
         student: gives an Output.
         methods: label -> hyper-parameters of the method. The label is the method's name, unless the hyper-parameters
             have a `method`; a `weigher` among them, like the general one, is for this method alone.
-        weigher: hyper-parameters of the general weigher, with its `name`; None for the uniform ensemble.
+        weigher: hyper-parameters of the general weigher, with its `name`; None for the uniform ensemble. A method with
+            sources of its own gets one more like it.
         kept: `task` and `task_weight` of the Distiller.
 
     Raises:
@@ -60,8 +61,9 @@ def make_distiller(
     for label, options in methods.items():
         rest = {key: value for key, value in options.items() if key not in ("method", "weigher")}
         made[label] = _named(METHODS, "method", options.get("method", label))(**rest)
-        if "weigher" in options:
-            weighers[label] = make_weigher(options["weigher"])
+        own = options.get("weigher", weigher if made[label].weighs_sources else None)
+        if own is not None:
+            weighers[label] = make_weigher(own)
     return Distiller(student, made, None if weigher is None else make_weigher(weigher), weighers, **kept)
 
 

@@ -15,7 +15,7 @@ from training.losses import classification, regression
 from training.methods.base import Method, Terms
 from training.outputs import Batch, Output
 from training.steps.example import Example
-from training.weighers import Weigher, total
+from training.weighers import Weigher, among_present, total
 from training.weighers.uniform import Uniform
 
 Task = Callable[[Output, Batch], Tensor]
@@ -50,7 +50,8 @@ class Losses:
     terms: Terms = field(default_factory=dict)
     """The methods' terms, before the weighing."""
     weights: dict[str, Tensor] = field(default_factory=dict)
-    """`weight/teacher` -> its weights; `weight/method/teacher` where a method has a weigher of its own."""
+    """`weight/teacher` -> its weights; `weight/method/source` where a method has a weigher of its own, and
+    `weight/method/source>stream` where it weighs its edges itself."""
 
     @property
     def per_sample(self) -> Tensor:
@@ -81,7 +82,8 @@ class Distiller(nn.Module):
             student: its forward takes the example's inputs and gives an Output.
             methods: by label; the label is only a name. None: the plain student.
             weigher: of the teachers; None for the uniform ensemble.
-            weighers: label of a method -> a weigher for it alone, as for the features of CA-MKD and MMKD.
+            weighers: label of a method -> a weigher for it alone, as for the features of CA-MKD and MMKD. A method with
+                sources of its own that has none gets the uniform one.
             task: loss per sample against the labels.
             task_weight: its factor.
 
@@ -91,13 +93,15 @@ class Distiller(nn.Module):
         super().__init__()
         self.student = student
         self.methods = nn.ModuleDict(methods or {})
+        own = [label for label, method in (methods or {}).items() if method.weighs_sources]
         self.weigher = weigher or Uniform()
-        self.weighers = nn.ModuleDict(weighers or {})
+        self.weighers = nn.ModuleDict({**{label: Uniform() for label in own}, **(weighers or {})})
         self.task = task
         self.task_weight = task_weight
         self.teachers: tuple[str, ...] = ()
         for label in self.weighers.keys() - self.methods.keys():
             raise ValueError(f"a weigher is for the method {label!r}; the methods are {', '.join(self.methods)}")
+        self._own_sources = frozenset(own)
 
     def build(self, example: Example) -> None:
         """Create what is trainable in methods and weighers from an example; once, before the optimiser is made."""
@@ -112,8 +116,8 @@ class Distiller(nn.Module):
         teachers = self._in_order(example.teachers)
         for method in cast(Mapping[str, Method], self.methods).values():
             method.build(output, teachers)
-        for weigher in self._all_weighers().values():
-            weigher.build(output, teachers)
+        for label, weigher in self._all_weighers().items():
+            weigher.build(output, self._sources(label, output, teachers, example.batch))
 
     def forward(self, example: Example) -> Losses:
         """Return the losses of an example.
@@ -140,23 +144,33 @@ class Distiller(nn.Module):
         losses = Losses(task, torch.zeros_like(task), torch.zeros_like(task))
         if not self.methods:
             return losses
-        weights = {}
+        weights, sources = {}, {}
         for label, weigher in self._all_weighers().items():
             prefix = f"{label}/" if label else ""
-            weights[label] = weigher.weigh(output, teachers, batch)
-            losses.weights |= {f"weight/{prefix}{name}": weights[label][:, k] for k, name in enumerate(teachers)}
-            for name, term in weigher.terms(output, teachers, batch).items():
+            sources[label] = self._sources(label, output, teachers, batch)
+            weights[label] = weigher.weigh(output, sources[label], batch)
+            if label in self._own_sources:
+                weights[label] = among_present(weights[label], sources[label])
+            losses.weights |= {f"weight/{prefix}{name}": weights[label][:, k] for k, name in enumerate(sources[label])}
+            for name, term in weigher.terms(output, sources[label], batch).items():
                 losses.auxiliary = losses.auxiliary + term
                 losses.terms[f"{prefix}{name}"] = term
-        for label, method in self.methods.items():
+        for label, method in cast(Mapping[str, Method], self.methods).items():
             terms: Terms = method(output, teachers, batch)
-            losses.matching = losses.matching + total(terms, weights[label if label in weights else ""], teachers)
+            weigher_of = label if label in weights else ""
+            losses.matching = losses.matching + total(terms, weights[weigher_of], sources[weigher_of])
+            losses.weights |= {f"weight/{label}/{edge}": weight for edge, weight in method.edge_weights().items()}
             losses.terms |= {name if name not in losses.terms else f"{label}/{name}": t for name, t in terms.items()}
         return losses
 
     def _all_weighers(self) -> dict[str, Weigher]:
-        """Label of a method -> its own weigher; "" -> that of all others."""
-        return {"": self.weigher, **cast(Mapping[str, Weigher], self.weighers)}
+        """Label of a method -> its own weigher; "" -> that of all others, unless all have sources of their own."""
+        general = {} if self._own_sources == self.methods.keys() else {"": self.weigher}
+        return {**general, **cast(Mapping[str, Weigher], self.weighers)}
+
+    def _sources(self, label: str, output: Output, teachers: dict[str, Output], batch: Batch) -> Mapping[str, Output]:
+        """What the weigher of a method weighs, or with "" the one of all others."""
+        return cast(Method, self.methods[label]).sources(output, teachers, batch) if label else teachers
 
     def _in_order(self, teachers: Mapping[str, Output]) -> dict[str, Output]:
         """The teachers as lifted outputs, in the order of `build`: columns of weights must not change places."""

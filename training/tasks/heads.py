@@ -1,40 +1,11 @@
-"""What every student ends with: logits, and the sentiment that they stand for."""
+"""What every student ends with, and what the scores of teachers that only classify are."""
 
-from collections.abc import Sequence
+from torch import Tensor
 
-import torch
-from torch import Tensor, nn
-
+from training.models.answer import Head, expected_score
 from training.outputs import Output
 
-
-class Head(nn.Module):
-    """Penultimate [B, D] -> logits [B, C] and score [B].
-
-    The score is the mean of the classes' sentiments under the predicted distribution, so that ordinal bins, classes and
-    the continuous score are one output, and no parameter lies idle when a run trains only one of them.
-    """
-
-    values: Tensor
-
-    def __init__(self, width: int, values: Sequence[float], dropout: float = 0.0) -> None:
-        """Make a head for classes whose sentiments are `values`, each in [-1, 1]."""
-        super().__init__()
-        self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(width, len(values))
-        self.register_buffer("values", torch.tensor(values, dtype=torch.float32), persistent=False)
-
-    def forward(self, penultimate: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits and score."""
-        logits: Tensor = self.linear(self.dropout(penultimate))
-        return logits, expected_score(logits, self.values)[0]
-
-
-def expected_score(logits: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and variance [B] of the sentiment under softmax of logits [B, C], with the classes' `values` [C]."""
-    probabilities = logits.float().softmax(-1)
-    mean = probabilities @ values
-    return mean, (probabilities @ values.square() - mean.square()).clamp_min(0.0)
+__all__ = ["Head", "expected_score", "masked_mean", "with_score"]
 
 
 def with_score(output: Output, values: Tensor) -> Output:

@@ -22,10 +22,23 @@ from training.onnx_files import cpu_session
 from training.tokenizer import load_tokenizer
 
 REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
+WEIGHTS = Path(__file__).resolve().parents[2] / "cache/teachers"
 Arrays = dict[str, NDArray[Any]]
 Run = Callable[[str, Arrays], Arrays]
 
 torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def weights() -> Callable[[str], Path]:
+    """Gives the folder of fetched weights when a teacher's are there, else skips the test."""
+
+    def folder(name: str) -> Path:
+        if not (WEIGHTS / name).is_dir():
+            pytest.skip(f"teacher {name} is not fetched")
+        return WEIGHTS
+
+    return folder
 
 
 @cache

@@ -47,7 +47,8 @@ def entry_recipe(
     if factor != 1.0:
         method = recipe["methods"][0]
         method |= {option: factor * getattr(METHODS[method["name"]].Config(), option) for option in entry.scaled}
-    return {**recipe, "task": task, "name": entry.title, "budget": budget, "seed": seed}
+    student = suite.students.get(task, "default")
+    return {"student": student, **recipe, "task": task, "name": entry.title, "budget": budget, "seed": seed}
 
 
 def resolved(recipe: Table) -> Table:

@@ -46,6 +46,8 @@ class Suite:
     entries: tuple[Entry, ...]
     control: str
     """Title of the entry that the others are compared with."""
+    students: Mapping[str, str] = field(default_factory=dict)
+    """Task -> the student that every entry teaches, where it isn't the default one."""
     tuning: float = 1 / 4
     """Part of the steps that a trial on validation takes."""
     seeds: tuple[int, ...] = (0, 1, 2)

@@ -29,7 +29,7 @@ from training.teachers.random_teacher import random_outputs
 
 TRAIN_FACES: Final = 4_000
 """Of the training images, drawn once for all; the shares of the classes are those of the whole."""
-CNN: Final = NetRecipe(epochs=22, learning_rate=3e-3, batch=128, weight_decay=0.02)
+CNN: Final = NetRecipe(epochs=10, learning_rate=3e-3, batch=128, weight_decay=0.02)
 CNN_WIDTHS: Final = {"cnn": (24, 48, 96, 160), "cnn_small": (16, 32, 64, 96)}
 """Of the stem and the three stages of the convolutional teachers; the small one is the default student itself."""
 _VERSION: Final = 1

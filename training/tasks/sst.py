@@ -53,7 +53,7 @@ class Sst2:
     values: tuple[float, ...] = (-1.0, 1.0)
     metric: str = "accuracy"
     teacher_names: tuple[str, ...] = ("minilm", "aclsa", "vader", "nade", "random")
-    student_names: tuple[str, ...] = ("default", "transformer", "aclsa")
+    student_names: tuple[str, ...] = ("default", "warm", "transformer", "aclsa")
 
     def __init__(self, data: Path, cache: Path = Path("cache"), tokenizer: Path = TOKENIZER) -> None:
         """Take the data folder, the folder for weights and teachers' outputs, and the students' tokenizer."""
@@ -96,10 +96,11 @@ class Sst2:
         return inputs | {"ids": augment.dropped_words(inputs["ids"], inputs["ids_mask"], generator)}
 
     def student(self, name: str = "default") -> nn.Module:
-        """Return a bidirectional LSTM, a transformer of two layers, or ACL-SA."""
+        """Return a bidirectional LSTM, the same with MiniLM's word pieces, a transformer of two layers, or ACL-SA."""
         check_name("student", name, self.student_names)
         students: dict[str, Callable[[], nn.Module]] = {
             "default": lambda: LstmStudent(self.values),
+            "warm": lambda: LstmStudent(self.values, pieces=self._pretrained),
             "transformer": lambda: TransformerStudent(PIECES, self.values),
             "aclsa": lambda: AclSa(self._idf, self.values),
         }

@@ -44,10 +44,15 @@ class TransformerStudent(nn.Module):
 class LstmStudent(nn.Module):
     """A bidirectional LSTM. Features: `h1` embeddings, `h2` states, `penultimate` mean and maximum of the states."""
 
-    def __init__(self, values: Sequence[float], width: int = 128, dropout: float = 0.4) -> None:
+    def __init__(
+        self, values: Sequence[float], width: int = 128, dropout: float = 0.4, pieces: Tensor | None = None
+    ) -> None:
+        """Make a student whose embeddings start at `pieces` [VOCABULARY, width], or at random."""
         super().__init__()
         self.pieces = nn.Embedding(VOCABULARY, width)
         nn.init.normal_(self.pieces.weight, std=0.1)
+        if pieces is not None:
+            self.pieces.weight.data.copy_(pieces)
         self.dropout = nn.Dropout(dropout)
         self.recurrent = nn.LSTM(width, width // 2, batch_first=True, bidirectional=True)
         self.head = Head(2 * width, values, dropout)

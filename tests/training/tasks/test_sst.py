@@ -86,3 +86,17 @@ def test_the_real_corpus_does_not_leak(research_data):
     held_out = {comparison_key(text) for split in ("valid", "test") for text, _ in task.sentences[split]}
     shared = {text for text, _ in task.sentences["train"] if comparison_key(text) in held_out}
     assert shared == {"no..", "what's next?", "cool."}, "what SST's own splits share"
+
+
+def test_the_warm_student_starts_from_the_teachers_words(tiny, weights):
+    task = Sst2(tiny, weights("minilm").parent)
+    warm = task.student("warm")
+    assert torch.equal(warm.pieces.weight, task._pretrained)
+    ids = [task.tokenizer.token_to_id(word) for word in ("good", "great", "table")]
+    good, great, table = torch.nn.functional.normalize(warm.pieces.weight[ids], dim=1)
+    assert good @ great > good @ table
+
+
+def test_the_warm_student_needs_the_teachers_weights(tiny, tmp_path):
+    with pytest.raises(TeacherError, match="fetch-teachers"):
+        Sst2(tiny, tmp_path).student("warm")

@@ -1,23 +1,7 @@
-"""Weights that were fetched, where they were."""
-
-from pathlib import Path
+"""Small nets."""
 
 import pytest
 import torch
-
-WEIGHTS = Path(__file__).resolve().parents[3] / "cache/teachers"
-
-
-@pytest.fixture(scope="session")
-def weights():
-    """Gives the folder of weights when a teacher's are there, else skips the test."""
-
-    def folder(name: str) -> Path:
-        if not (WEIGHTS / name).is_dir():
-            pytest.skip(f"teacher {name} is not fetched")
-        return WEIGHTS
-
-    return folder
 
 
 @pytest.fixture(autouse=True)

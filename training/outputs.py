@@ -58,6 +58,9 @@ class Batch:
     """Optimiser steps done so far."""
     total_steps: int = 0
     """Steps of the whole run, for warm-ups; 0 when unknown."""
+    unit: Tensor | None = None
+    """[B], number of each sample's conversation, whose samples stand together in time order; None: every sample is for
+    itself."""
 
 
 def _lift(tensor: Tensor) -> Tensor:

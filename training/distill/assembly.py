@@ -17,9 +17,10 @@ from training.outputs import Output
 from training.steps import Distiller, Example, Metrics, Plain, Step, Surroundings, make_distiller, make_step
 from training.steps.lookahead import losses_at, student_parameters
 from training.tasks.base import Split, Task
+from training.tasks.units import Units
 
 EXAMPLES = 4
-"""Samples that the trainable parts of methods and weighers are built from."""
+"""Units that the trainable parts of methods and weighers are built from."""
 
 
 @dataclass
@@ -72,13 +73,13 @@ def assemble(recipe: Recipe, task: Task, accelerator: Accelerator) -> Assembly:
         TeacherError: weights or packages of a teacher are missing.
     """
     seed_everything(recipe.seed)
-    source, positions, held_out = _sources(recipe, task, accelerator)
-    total_steps = source.total_steps = recipe.budget.total_steps(len(positions))
-    order = Order(positions, recipe.budget.batch, recipe.seed, accelerator.process_index, accelerator.num_processes)
+    source, units, held_out = _sources(recipe, task, accelerator)
+    total_steps = source.total_steps = recipe.budget.total_steps(len(units))
+    order = Order(units, recipe.budget.batch, recipe.seed, accelerator.process_index, accelerator.num_processes)
     student = make_student(task, recipe.student)
     distiller = make_distiller(student, _labelled(recipe), recipe.weigher.table(), task_weight=recipe.labels.weight)
     distiller.to(accelerator.device)
-    example = source.example(positions[:EXAMPLES])
+    example = source.example(units.rows(torch.arange(min(EXAMPLES, len(units)))))
     try:
         distiller.build(example)
         with torch.no_grad():  # What a method finds wrong with the outputs' shapes is found before the first step.
@@ -128,13 +129,13 @@ def teacher_outputs(task: Task, names: Sequence[str], split: Split) -> dict[str,
     return outputs
 
 
-def _sources(recipe: Recipe, task: Task, accelerator: Accelerator) -> tuple[Source, Tensor, HeldOutSource | None]:
-    """The source of training samples, the positions that the student learns from, and what is held out."""
+def _sources(recipe: Recipe, task: Task, accelerator: Accelerator) -> tuple[Source, Units, HeldOutSource | None]:
+    """The source of training samples, the units that the student learns from, and what is held out."""
     samples = task.samples("train")
     source = Source(samples, teacher_outputs(task, recipe.teachers, "train"), accelerator.device, 0)
     if not recipe.needs_held_out:
-        return source, torch.arange(len(samples)), None
-    kept, held = split_held_out(samples, recipe.held_out, recipe.seed)
+        return source, Units.of(samples.unit, torch.arange(len(samples))), None
+    kept, held = (Units.of(samples.unit, part) for part in split_held_out(samples, recipe.held_out, recipe.seed))
     return source, kept, HeldOutSource(source, held)
 
 

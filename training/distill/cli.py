@@ -125,11 +125,12 @@ def evaluate(
     Acc2, Acc7, mean absolute error and correlation."""
     import torch
 
+    from training.distill.evaluation import outputs_of
     from training.distill.metrics import measure
     from training.distill.recipe import recipe_of
     from training.distill.result import RESULT, read_report
     from training.distill.tables import RecipeError
-    from training.distill.trainer import STUDENT, outputs_of
+    from training.distill.trainer import STUDENT
 
     with _errors(threads):
         if split not in ("valid", "test"):

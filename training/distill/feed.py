@@ -1,7 +1,7 @@
 """Batches as index tensors over samples in memory: which samples a step sees is a function of seed and step alone.
 
 So a resumed run needs no state of a loader, several processes agree without talking, and nothing is ever copied to
-workers.
+workers. What is drawn, shared out and held out are units: whole conversations where the samples are utterances of some.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ from training.distill.tables import RecipeError
 from training.outputs import Batch, Output
 from training.steps.example import Example
 from training.tasks.base import Inputs, Samples
+from training.tasks.units import Units
 
 Augment = Callable[[Inputs], Inputs]
 
@@ -21,27 +22,36 @@ Augment = Callable[[Inputs], Inputs]
 class Order:
     """A fresh permutation for every epoch; the last, smaller batch of an epoch is left out."""
 
-    def __init__(self, samples: Tensor, batch: int, seed: int, rank: int = 0, processes: int = 1) -> None:
-        """Keep the positions [N] to draw from.
+    def __init__(self, units: Units, batch: int, seed: int, rank: int = 0, processes: int = 1) -> None:
+        """Keep the units to draw from, `batch` of them for a step over all processes.
 
         Raises:
-            RecipeError: fewer samples than a batch, or a batch that doesn't divide into the processes.
+            RecipeError: fewer units than a batch, or a batch that doesn't divide into the processes.
         """
-        if len(samples) < batch:
-            raise RecipeError(f"budget.batch: {batch} is more than the {len(samples)} training samples")
+        if len(units) < batch:
+            raise RecipeError(f"budget.batch: {batch} is more than the {len(units)} training {units.noun}")
         if batch % processes:
-            raise RecipeError(f"budget.batch: {batch} does not divide into {processes} processes")
-        self.samples, self.batch, self.seed = samples, batch, seed
+            raise RecipeError(f"budget.batch: {batch} {units.noun} do not divide into {processes} processes")
+        self.units, self.batch, self.seed, self.processes = units, batch, seed, processes
         self._part = slice(rank * batch // processes, (rank + 1) * batch // processes)
-        self._epoch, self._shuffled = -1, samples
+        self._epoch, self._shuffled = -1, torch.arange(0)
 
     def at(self, step: int) -> Tensor:
-        """Return this process's positions at `step`, [batch / processes]."""
-        epoch, place = divmod(step, len(self.samples) // self.batch)
+        """Return this process's positions at `step`: those of the samples of batch / processes units."""
+        return self.units.rows(self._drawn(step)[self._part])
+
+    def sample_weight(self, step: int) -> float:
+        """Return what a sample counts in its process's loss, so that the mean of all processes' gradients is that of
+        all samples of the step, however many each process has of them."""
+        return self.processes / len(self.units.rows(self._drawn(step)))
+
+    def _drawn(self, step: int) -> Tensor:
+        """The units of a step, for all processes."""
+        epoch, place = divmod(step, len(self.units) // self.batch)
         if epoch != self._epoch:
             generator = stream(self.seed, "order", epoch)
-            self._epoch, self._shuffled = epoch, self.samples[torch.randperm(len(self.samples), generator=generator)]
-        return self._shuffled[place * self.batch : (place + 1) * self.batch][self._part]
+            self._epoch, self._shuffled = epoch, torch.randperm(len(self.units), generator=generator)
+        return self._shuffled[place * self.batch : (place + 1) * self.batch]
 
 
 def stream(seed: int, purpose: str, step: int, rank: int = 0) -> torch.Generator:
@@ -52,18 +62,21 @@ def stream(seed: int, purpose: str, step: int, rank: int = 0) -> torch.Generator
 
 
 def split_held_out(samples: Samples, part: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Divide positions into (kept, held out), both ascending; whole speakers are held out where speakers are known.
+    """Divide positions into (kept, held out), both ascending.
+
+    Whole conversations are held out where samples are utterances, else whole speakers where speakers are known.
 
     Raises:
         RecipeError: the training set is too small for the part.
     """
-    speakers = samples.groups.get("speaker", torch.arange(len(samples)))
-    names = torch.unique(speakers)
+    wholes = samples.groups.get("speaker", torch.arange(len(samples))) if samples.unit is None else samples.unit
+    names = torch.unique(wholes)
     count = max(1, round(part * len(names)))
     if count >= len(names):
-        raise RecipeError(f"held_out: {part} of {len(names)} speakers leaves nothing to train on")
+        noun = "speakers" if samples.unit is None else "conversations"
+        raise RecipeError(f"held_out: {part} of {len(names)} {noun} leaves nothing to train on")
     chosen = names[torch.randperm(len(names), generator=stream(seed, "held_out", 0))[:count]]
-    held = torch.isin(speakers, chosen)
+    held = torch.isin(wholes, chosen)
     return (~held).nonzero().squeeze(1), held.nonzero().squeeze(1)
 
 
@@ -79,32 +92,30 @@ class Source:
     def example(self, index: Tensor, step: int = 0, augment: Augment | None = None) -> Example:
         """Return the samples at `index` on the device, augmented where `augment` is given."""
         inputs = {name: tensor[index] for name, tensor in self.samples.inputs.items()}
-        target, score = self.samples.target, self.samples.score
-        batch = Batch(
-            None if target is None else target[index].to(self.device),
-            None if score is None else score[index].to(self.device),
-            index.to(self.device),
-            step,
-            self.total_steps,
-        )
+
+        def rows(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor[index].to(self.device)
+
+        target, score, unit = rows(self.samples.target), rows(self.samples.score), rows(self.samples.unit)
+        batch = Batch(target, score, index.to(self.device), step, self.total_steps, unit)
         inputs = augment(inputs) if augment else inputs
         teachers = {name: outputs_at(output, index, self.device) for name, output in self.teachers.items()}
         return Example({name: tensor.to(self.device) for name, tensor in inputs.items()}, batch, teachers)
 
 
 class HeldOutSource:
-    """The held-out samples of a source, for the outer steps; not augmented."""
+    """The held-out units of a source, for the outer steps; not augmented."""
 
-    def __init__(self, source: Source, positions: Tensor) -> None:
-        self.source, self.positions = source, positions
+    def __init__(self, source: Source, units: Units) -> None:
+        self.source, self.units = source, units
 
     def __len__(self) -> int:
-        """Return how many samples are held out."""
-        return len(self.positions)
+        """Return how many units are held out."""
+        return len(self.units)
 
     def fetch(self, indices: Sequence[int]) -> Example:
-        """Return the held-out samples of these numbers, which count from 0 to `len`."""
-        return self.source.example(self.positions[torch.as_tensor(indices, dtype=torch.int64)])
+        """Return all samples of the held-out units of these numbers, which count from 0 to `len`."""
+        return self.source.example(self.units.rows(torch.as_tensor(indices, dtype=torch.int64)))
 
 
 def outputs_at(output: Output, index: Tensor, device: torch.device | str = "cpu") -> Output:

@@ -84,7 +84,7 @@ class Budget:
     seconds: float = 0.0
     """Stop at the first evaluation after this time; 0: no limit. A run that it stops can't be repeated exactly."""
     batch: int = 64
-    """Samples in a step, over all processes."""
+    """Samples in a step, over all processes; conversations, where samples are utterances."""
     learning_rate: float = 2e-3
     """Peak of the schedule: linear warm-up, then a cosine to 0."""
     weight_decay: float = 0.01
@@ -108,9 +108,10 @@ class Budget:
         if not 0 <= self.warmup < 1:
             raise ValueError(f"warmup must be in [0, 1), got {self.warmup}")
 
-    def total_steps(self, samples: int) -> int:
-        """Return the optimiser steps on so many training samples; an epoch leaves its last, smaller batch out."""
-        return self.steps or max(1, round(self.epochs * (samples // self.batch)))
+    def total_steps(self, units: int) -> int:
+        """Return the optimiser steps on so many training samples or conversations; an epoch leaves its last, smaller
+        batch out."""
+        return self.steps or max(1, round(self.epochs * (units // self.batch)))
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ class Recipe:
     """Length and pace."""
     held_out: float = 0.1
     """Part of the training samples that steps with an outer objective learn their weights on, and the student never
-    sees. Other steps train on everything."""
+    sees: whole conversations or speakers, where known. Other steps train on everything."""
     precision: Precision = "no"
     """Autocast of the student's forward pass: `bf16` also on a CPU, `fp16` on a GPU, `no` for float32."""
     seed: int = 0

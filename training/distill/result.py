@@ -21,6 +21,7 @@ from training.distill.recipe import Recipe
 from training.distill.tables import RecipeError
 from training.outputs import Output
 from training.tasks.base import Inputs, Samples
+from training.tasks.units import Units
 
 Report = dict[str, Any]
 RESULT: Final = "result.json"
@@ -81,9 +82,11 @@ def machine_facts(processes: int) -> Report:
 def student_facts(student: nn.Module, samples: Samples, repeats: int = 20) -> Report:
     """Return the number of parameters, and CPU milliseconds of one sample on one thread (median of `repeats`).
 
-    The student must be on the CPU and in evaluation mode.
+    An utterance is timed in its conversation: the split's first one, divided by its length. The student must be on the
+    CPU and in evaluation mode.
     """
-    one: Inputs = {name: tensor[:1] for name, tensor in samples.inputs.items()}
+    first = Units.of(samples.unit, torch.arange(len(samples))).rows(torch.tensor([0]))
+    one: Inputs = {name: tensor[first] for name, tensor in samples.inputs.items()}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     times = []
@@ -97,7 +100,7 @@ def student_facts(student: nn.Module, samples: Samples, repeats: int = 20) -> Re
     finally:
         torch.set_num_threads(threads)
     parameters = sum(parameter.numel() for parameter in student.parameters())
-    return {"parameters": parameters, "cpu_ms": round(1e3 * statistics.median(times), 3)}
+    return {"parameters": parameters, "cpu_ms": round(1e3 * statistics.median(times) / len(first), 3)}
 
 
 def fingerprint_of(output: Output) -> str:

@@ -7,6 +7,7 @@ checkpoint. Knows nothing of what a step does.
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,9 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast, broadcast_object_list, gather_object
-from torch import nn
 
 from training.distill.assembly import Assembly, assemble
+from training.distill.evaluation import outputs_of
 from training.distill.feed import stream
 from training.distill.metrics import LOWER_IS_BETTER, Measures, measure
 from training.distill.progress import Progress
@@ -35,13 +36,11 @@ from training.distill.result import (
 from training.distill.schedule import EarlyStopping, evaluation_steps
 from training.distill.state import ResumeError, load_state, random_state, save_state, seed_everything, set_random_state
 from training.distill.watchers import Watcher
-from training.outputs import Output
 from training.steps import Example
-from training.tasks.base import Samples, Split, Task
+from training.tasks.base import Split, Task
 
 CHECKPOINT = "checkpoint.pt"
 STUDENT = "student.pt"
-_EVALUATION_BATCH = 256
 
 
 def distil(recipe: Recipe, task: Task, folder: Path, watchers: Sequence[Watcher] = ()) -> Report:
@@ -85,25 +84,15 @@ def distil(recipe: Recipe, task: Task, folder: Path, watchers: Sequence[Watcher]
     return _finish(run, progress, folder)
 
 
-@torch.inference_mode()
-def outputs_of(student: nn.Module, samples: Samples, device: torch.device) -> Output:
-    """Return the student's logits and score for all samples, on the CPU, in evaluation mode and full precision."""
-    was_training = student.training
-    student.eval()
-    parts: list[Output] = []
-    for start in range(0, len(samples), _EVALUATION_BATCH):
-        rows = slice(start, start + _EVALUATION_BATCH)
-        parts.append(student({name: tensor[rows].to(device) for name, tensor in samples.inputs.items()}))
-    student.train(was_training)
-    logits = [part.logits.float().cpu() for part in parts if part.logits is not None]
-    scores = [part.score.float().cpu() for part in parts if part.score is not None]
-    return Output(torch.cat(logits) if logits else None, torch.cat(scores) if scores else None)
-
-
 def _load(run: Assembly, step: int) -> Example:
     """The examples of a step, augmented; the same ones whenever it's asked for."""
     generator = stream(run.recipe.seed, "augment", step, run.accelerator.process_index)
-    return run.source.example(run.order.at(step), step, partial(run.task.augment, generator=generator))
+    index = run.order.at(step)
+    example = run.source.example(index, step, partial(run.task.augment, generator=generator))
+    if run.order.processes > 1 and run.source.samples.unit is not None:
+        weights = torch.full((len(index),), run.order.sample_weight(step), device=run.accelerator.device)
+        return replace(example, sample_weights=weights)
+    return example
 
 
 def _measures(run: Assembly, split: Split) -> Measures:

@@ -27,7 +27,8 @@ class Example:
 class HeldOut(Protocol):
     """Labelled samples that the student is not trained on, for the outer steps.
 
-    Neither validation, which chooses the checkpoint, nor test: a part of the training split that is set aside.
+    Neither validation, which chooses the checkpoint, nor test: a part of the training split that is set aside. Where
+    samples are utterances, what is counted and fetched are whole conversations.
     """
 
     def __len__(self) -> int:

@@ -64,7 +64,7 @@ class MetaStepConfig:
     weight_decay: float = 1e-4
     """Of the same."""
     buffer_size: int = 256
-    """Held-out samples in the buffer."""
+    """Held-out samples in the buffer; conversations, where samples are utterances."""
     batch_size: int = 64
     """Held-out samples that are drawn as candidates for the buffer, and again from the buffer, at each outer step."""
     seed: int = 0
@@ -84,10 +84,13 @@ class MetaStepConfig:
 
 def unevenness(losses: Losses) -> Tensor:
     """Return the mean of KL(uniform || w) over the samples and the weighers that learn: 0 for equal weights."""
-    learning = [weights for weights in losses.weights.values() if weights.requires_grad]
-    teachers = len({name.rpartition("/")[2] for name in losses.weights})
+    learning: dict[str, list[Tensor]] = {}
+    for name, weights in losses.weights.items():
+        if weights.requires_grad:
+            learning.setdefault(name.rpartition("/")[0], []).append(weights)
     # A weight that has underflowed would have no gradient that leads it back.
-    return -torch.stack(learning).clamp(min=1e-12).log().mean() - math.log(teachers)
+    logs = [-torch.stack(group).clamp(min=1e-12).log().mean() - math.log(len(group)) for group in learning.values()]
+    return torch.stack(logs).mean()
 
 
 class MetaStep(OuterStep):
@@ -151,7 +154,7 @@ class MetaStep(OuterStep):
         else:
             loss = self.distiller.task(output.lifted(), example.batch)
             hard = loss > loss.median()
-        self.buffer.offer(candidates, hard.tolist(), self.generator)
+        self.buffer.offer(candidates, _hard_units(hard, example.batch.unit).tolist(), self.generator)
 
     def own_state(self) -> dict[str, Any]:
         """Return draws, buffer, optimiser and count of steps."""
@@ -167,3 +170,11 @@ class MetaStep(OuterStep):
         self.steps = state["steps"]
         self.buffer.load_state_dict(state["buffer"])
         self.optimizer.load_state_dict(state["optimizer"])
+
+
+def _hard_units(hard: Tensor, unit: Tensor | None) -> Tensor:
+    """Whether any sample of a unit is hard, [K] of the K units in `unit` [B]; without units, of the samples."""
+    if unit is None:
+        return hard
+    numbers, place = torch.unique_consecutive(unit, return_inverse=True)
+    return torch.zeros(len(numbers), device=hard.device).index_add(0, place, hard.float()) > 0

@@ -33,6 +33,9 @@ class Samples:
     """A name for every sample, unique in the split."""
     present: Tensor = field(default_factory=lambda: torch.zeros(0, 3))
     """[N, 3], 1 where the sample has audio, video, text."""
+    unit: Tensor | None = None
+    """int64 [N], number of the conversation that the sample is an utterance of. Its samples stand together in time
+    order, and always come together in a batch. None: every sample is for itself."""
 
     def __len__(self) -> int:
         return len(self.present)
@@ -46,6 +49,7 @@ class Samples:
             {name: tensor[index] for name, tensor in self.groups.items()},
             [self.ids[i] for i in index.tolist()],
             self.present[index],
+            None if self.unit is None else self.unit[index],
         )
 
 

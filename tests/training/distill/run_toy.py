@@ -1,4 +1,4 @@
-"""Runs a recipe on the toy task in a process of its own: `python -m tests.training.distill.run_toy RECIPE.json FOLDER`.
+"""Runs a recipe on a toy task in a process of its own: `python -m tests.training.distill.run_toy RECIPE.json FOLDER`.
 
 Prints `step N` after every step, so that a test can kill it at a step that it likes.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from tests.training.distill.toy import ToyTask
+from tests.training.distill.toy import TASKS
 from training.distill.recipe import recipe_of
 from training.distill.trainer import distil
 from training.distill.watchers import Silence
@@ -23,4 +23,5 @@ class Herald(Silence):
 if __name__ == "__main__":
     torch.set_num_threads(1)
     recipe, folder = Path(sys.argv[1]), Path(sys.argv[2])
-    distil(recipe_of(json.loads(recipe.read_text())), ToyTask(), folder, (Herald(),))
+    wanted = recipe_of(json.loads(recipe.read_text()))
+    distil(wanted, TASKS[wanted.task](), folder, (Herald(),))

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -18,6 +19,14 @@ TABLE: dict[str, Any] = {
     "methods": ["kd", {"name": "fitnet", "weight": 1.0}],
     "weigher": "confidence",
     "budget": {"steps": 24, "batch": 32, "evaluations": 3, "learning_rate": 5e-3},
+}
+
+
+TALK: dict[str, Any] = {
+    **TABLE,
+    "task": "talk",
+    "student": "default",
+    "budget": {**TABLE["budget"], "batch": 8},
 }
 
 
@@ -41,9 +50,10 @@ def run(processes: int, recipe: Path, folder: Path) -> "list[subprocess.Popen[by
     return started
 
 
-def test_two_processes_are_as_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("table", [TABLE, TALK], ids=["samples", "conversations"])
+def test_two_processes_are_as_one(table: dict[str, Any], tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.json"
-    recipe.write_text(json.dumps(TABLE))
+    recipe.write_text(json.dumps(table))
     started = run(1, recipe, tmp_path / "one") + run(2, recipe, tmp_path / "two")
     assert [process.wait(timeout=240) for process in started] == [0, 0, 0]
 

@@ -25,6 +25,14 @@ EVERYTHING: dict[str, Any] = {
     "step": ["reweight", "meta_teacher"],
     "budget": {"steps": 40, "batch": 32, "evaluations": 8, "learning_rate": 5e-3},
 }
+CONVERSATIONS: dict[str, Any] = {
+    "task": "talk",
+    "teachers": ["good", "random"],
+    "methods": ["kd", {"name": "fitnet", "weight": 1.0}],
+    "weigher": "meta",
+    "step": ["reweight"],
+    "budget": {"steps": 40, "batch": 8, "evaluations": 8, "learning_rate": 5e-3},
+}
 PLAIN: dict[str, Any] = {"task": "toy", "budget": {"steps": 120, "batch": 16, "evaluations": 10, "learning_rate": 1e-2}}
 
 
@@ -44,7 +52,7 @@ def kill_at(process: "subprocess.Popen[str]", step: int) -> None:
     assert process.returncode == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("table", [PLAIN, EVERYTHING], ids=["plain", "everything"])
+@pytest.mark.parametrize("table", [PLAIN, EVERYTHING, CONVERSATIONS], ids=["plain", "everything", "conversations"])
 def test_killed_and_resumed_is_bit_for_bit_the_same(table: dict[str, Any], tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.json"
     recipe.write_text(json.dumps(table))

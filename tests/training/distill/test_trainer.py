@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 import torch
 
-from tests.training.distill.toy import ToyTask
+from tests.training.distill.toy import TalkTask, ToyTask
+from training.distill.evaluation import outputs_of
 from training.distill.recipe import recipe_of
 from training.distill.tables import RecipeError
-from training.distill.trainer import STUDENT, distil, outputs_of
+from training.distill.trainer import STUDENT, distil
 from training.distill.watchers import Bar, Board, Silence
+from training.tasks.base import Samples
 
 BUDGET = {"steps": 30, "batch": 32, "evaluations": 3, "learning_rate": 1e-2}
 
@@ -63,6 +65,35 @@ def test_many_methods_and_teachers_are_configuration_alone(tmp_path: Path) -> No
     assert weights["good"][-1] + weights["fair"][-1] + weights["random"][-1] == pytest.approx(1, abs=1e-4)
     assert (tmp_path / "weights.csv").read_text().startswith("step,good,fair,random")
     assert set(report["data"]["teachers"]) == {"good", "fair", "random"}
+
+
+def test_a_student_that_reads_conversations_is_measured_on_whole_ones() -> None:
+    task = TalkTask()
+    blobs = task.samples("test")
+    unit = torch.zeros(len(blobs), dtype=torch.int64).repeat(4)
+    unit[200:] = 1  # Neither conversation ends where a chunk of 256 would.
+    inputs = {name: tensor.repeat(4, *[1] * (tensor.ndim - 1)) for name, tensor in blobs.inputs.items()}
+    inputs["conversation"] = unit
+    samples = Samples(inputs, present=inputs["present"], unit=unit)
+    student = task.student()
+    answered = outputs_of(student, samples, torch.device("cpu")).logits
+    whole = torch.cat(
+        [student({name: tensor[unit == number] for name, tensor in inputs.items()}).logits for number in (0, 1)]
+    )
+    torch.testing.assert_close(answered, whole)
+
+
+def test_conversations_are_trained_on_whole(tmp_path: Path) -> None:
+    report = distil(recipe_of({"task": "talk", "budget": {**BUDGET, "steps": 120, "batch": 8}}), TalkTask(), tmp_path)
+    assert report["metrics"]["test"]["accuracy"] > 40
+
+
+def test_an_epoch_is_counted_in_conversations(tmp_path: Path) -> None:
+    task = TalkTask()
+    unit = task.samples("train").unit
+    assert unit is not None
+    report = distil(recipe_of({"task": "talk", "budget": {"epochs": 3, "batch": 8}}), task, tmp_path)
+    assert report["steps"] == 3 * (len(unit.unique()) // 8)
 
 
 def test_patience_ends_a_run(tmp_path: Path) -> None:

@@ -102,10 +102,59 @@ class ToyTask:
             score,
             torch.full_like(score, 0.1),
             {"h1": features.half(), "penultimate": features.mean(1).half()},
-            {"h1": samples.inputs["x_mask"]},
+            {"h1": samples.inputs.get("x_mask", torch.ones(len(samples), STEPS))},
         )
 
 
-TASKS = {"toy": ToyTask}
+class TalkStudent(nn.Module):
+    """Sums what audio and text say, looks at the mean of the conversation, and classifies."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readers = nn.ModuleDict({"audio": nn.Linear(WIDTH, 12), "text": nn.Linear(WIDTH, 12)})
+        self.head = nn.Linear(24, CLASSES)
+
+    def forward(self, inputs: Inputs) -> Output:
+        read = []
+        for name, place in (("audio", 0), ("text", 2)):
+            here = inputs["present"][:, place : place + 1]
+            read.append(here * torch.relu(self.readers[name](torch.where(here > 0, inputs[name], 0.0))))
+        own = torch.stack(read).sum(0)
+        same = (inputs["conversation"][:, None] == inputs["conversation"]).to(own.dtype)
+        context = same @ own / same.sum(1, keepdim=True)
+        logits: Tensor = self.head(torch.cat([own, context], dim=1))
+        score = torch.softmax(logits, -1) @ torch.linspace(-1, 1, CLASSES)
+        return Output(logits, score, features={"penultimate": own}, present=inputs["present"])
+
+
+class TalkTask(ToyTask):
+    """Conversations of 1 to 7 utterances, whose audio and text are noisy class centres; some lack their audio."""
+
+    name = "talk"
+    student_names = ("default",)
+
+    def augment(self, inputs: Inputs, generator: torch.Generator) -> Inputs:
+        return inputs
+
+    def student(self, name: str = "default") -> nn.Module:
+        return TalkStudent()
+
+    def _samples(self, split: Split) -> Samples:
+        blobs = super()._samples(split)
+        count = len(blobs)
+        unit = torch.repeat_interleave(torch.arange(count), torch.arange(count) % 7 + 1)[:count]
+        present = torch.tensor([1.0, 0.0, 1.0]).repeat(count, 1)
+        present[::5, 0] = 0
+        audio, text = blobs.inputs["x"][:, 0].clone(), blobs.inputs["x"][:, 1]
+        audio[::5] = float("nan")
+        inputs = {"audio": audio, "text": text, "present": present, "conversation": unit}
+        return Samples(inputs, blobs.target, blobs.score, blobs.groups, blobs.ids, present, unit)
+
+    def _teach(self, name: str, split: Split) -> Output:
+        said = super()._teach(name, split)
+        return Output(said.logits, said.score, said.variance, {"penultimate": said.features["penultimate"]})
+
+
+TASKS = {"toy": ToyTask, "talk": TalkTask}
 """For workers, which find their task by a registry's name."""
 REGISTRY = "tests.training.distill.toy:TASKS"

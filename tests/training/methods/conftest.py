@@ -6,10 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from contract.labels import MODALITIES
 from training.outputs import Batch, Output
 
 Draw = Callable[..., Tensor]
 STUDENT_WIDTH, TEACHER_WIDTHS, STEPS, TEACHER_STEPS = 6, {"large": 8, "small": 5}, 4, {"large": 7, "small": 4}
+UNITS = torch.tensor([7, 7, 7, 2, 2, 5])
+"""Conversations of the first six samples of a multimodal batch."""
 
 
 @pytest.fixture(autouse=True, scope="package")
@@ -30,7 +33,8 @@ def draw() -> Draw:
 
 @pytest.fixture
 def world(draw: Draw) -> Callable[..., tuple[Output, dict[str, Output], Batch]]:
-    """Make a student, two teachers and their batch: `form` of the features is sequence, map or vector."""
+    """Make a student, two teachers and their batch: `form` of the features is sequence, map or vector, or streams:
+    multimodal outputs of utterances, of which some lack modalities."""
 
     def make(form: str = "sequence", samples: int = 6, classes: int = 4) -> tuple[Output, dict[str, Output], Batch]:
         student = _output(draw, form, samples, classes, STUDENT_WIDTH, STEPS)
@@ -45,12 +49,16 @@ def world(draw: Draw) -> Callable[..., tuple[Output, dict[str, Output], Batch]]:
             step=50,
             total_steps=100,
         )
+        if form == "streams":
+            batch.unit = UNITS[:samples]
         return student, teachers, batch
 
     return make
 
 
 def _output(draw: Draw, form: str, samples: int, classes: int, width: int, steps: int) -> Output:
+    if form == "streams":
+        return _multimodal(draw, samples, classes, width, lacking=2 if width == STUDENT_WIDTH else 1)
     shape = {"sequence": (steps, width), "map": (width, steps, steps + 1), "vector": (width,)}[form]
     output = Output(
         logits=2 * draw(samples, classes), score=draw(samples).tanh(), variance=draw(samples).square() + 0.1
@@ -61,4 +69,21 @@ def _output(draw: Draw, form: str, samples: int, classes: int, width: int, steps
         mask[0, steps // 2 :] = 0
         mask[1, :1] = 0
         output.masks = {"h1": mask, "h2": mask}
+    return output
+
+
+def _multimodal(draw: Draw, samples: int, classes: int, width: int, lacking: int) -> Output:
+    """Sample 0 lacks audio, and with `lacking` of 2 sample 1 has nothing but text; absent features are 0."""
+    output = Output(
+        logits=2 * draw(samples, classes), score=draw(samples).tanh(), variance=draw(samples).square() + 0.1
+    )
+    output.present = torch.ones(samples, len(MODALITIES))
+    output.present[0, 0] = 0
+    if lacking > 1:
+        output.present[1, :2] = 0
+    for place, modality in enumerate(MODALITIES):
+        there = output.present[:, place : place + 1].double()
+        output.features[modality] = draw(samples, width - 2 + place) * there
+        output.features[f"{modality}.logits"] = 2 * draw(samples, classes) * there
+    output.features["penultimate"] = draw(samples, width)
     return output

@@ -7,6 +7,7 @@ from dataclasses import FrozenInstanceError, fields, replace
 import pytest
 import torch
 
+from contract.labels import MODALITIES
 from training.methods import METHODS
 from training.outputs import Output
 
@@ -14,15 +15,24 @@ EXPECTED = {"A": ["kd", "dkd", "dist", "logit_std", "score"], "B": ["fitnet", "a
             "C": ["rkd", "sp", "cc", "pkt"]}  # fmt: skip
 ALL = sorted(METHODS)
 OF_FEATURES = [name for name in ALL if "features" in METHODS[name].needs]
+OF_LAYERS = [name for name in ALL if hasattr(METHODS[name].Config(), "layers")]
 OF_POSITIONS = ["attention", "nst"]
-HAVE_A_FLOOR_ABOVE_ZERO = ["vid", "crd", "ekd"]
-SMALL = {"crd": {"width": 4, "queue": 8}, "vid": {"hidden": 3}}
+ACROSS_MODALITIES = [name for name in ALL if METHODS[name].family == "E"]
+OF_SEVERAL_MODALITIES = ["dmd"]
+OF_SEQUENCES = [name for name in OF_FEATURES if name not in OF_SEVERAL_MODALITIES]
+HAVE_A_FLOOR_ABOVE_ZERO = ["vid", "crd", "ekd", "cmd", "graph", "dmd", "hypergraph", "gravitation", "causal"]
+SMALL = {"crd": {"width": 4, "queue": 8}, "vid": {"hidden": 3}, "cmd": {"width": 4, "heads": 2}}
 CASES = [
     (name, form)
     for name in ALL
-    for form in (("sequence", "map", "vector") if name in OF_FEATURES else ("vector",))
-    if not (name in OF_POSITIONS and form == "vector")
-]
+    for form in (("sequence", "map", "vector") if name in OF_SEQUENCES else ("vector",))
+    if not (name in [*OF_POSITIONS, *OF_SEVERAL_MODALITIES] and form == "vector")
+] + [(name, "streams") for name in ACROSS_MODALITIES]
+
+
+def form_of(name):
+    """What the method is made for."""
+    return "streams" if name in ACROSS_MODALITIES else "sequence"
 
 
 def built(name, student, teachers):
@@ -84,7 +94,9 @@ def test_two_teachers_train_student_and_adapters(world, name, form):
     student = used(student)
     method = built(name, student, teachers)
     terms = method.loss(student, teachers, batch)
-    assert {term.partition("/")[2] for term in terms} == {"large", "small"}
+    of = {term.partition("/")[2] for term in terms}
+    sources = method.sources(student, teachers, batch)
+    assert of == set(sources) or (name in ACROSS_MODALITIES and of == {""})
     assert all(term.partition("/")[0].startswith(name) for term in terms)
     assert all(value.shape == (6,) and value.dtype == torch.float64 for value in terms.values())
     sum(value.mean() for value in terms.values()).backward()
@@ -115,7 +127,7 @@ def test_gradients_agree_with_differences(world, name, form):
 @pytest.mark.parametrize("name", ALL)
 def test_gradients_of_gradients_exist(world, name):
     """Outer steps differentiate through a step of the student."""
-    student, teachers, batch = world("sequence", samples=4, classes=3)
+    student, teachers, batch = world(form_of(name), samples=4, classes=3)
     student, teachers = used(student), {key: used(teacher) for key, teacher in teachers.items()}
     method = built(name, student, teachers)
     loss = sum(value.mean() for value in method.loss(student, teachers, batch).values())
@@ -128,7 +140,7 @@ def test_gradients_of_gradients_exist(world, name):
 
 @pytest.mark.parametrize("name", [name for name in ALL if name not in HAVE_A_FLOOR_ABOVE_ZERO])
 def test_a_student_equal_to_its_teacher_has_neither_loss_nor_gradient(world, name):
-    teacher, _, batch = world()
+    teacher, _, batch = world(form_of(name))
     student = used(teacher)
     method = built(name, student, {"t": teacher})
     terms = method.loss(student, {"t": teacher}, batch)
@@ -146,7 +158,7 @@ def test_a_student_equal_to_its_teacher_has_neither_loss_nor_gradient(world, nam
 @pytest.mark.parametrize("name", ALL)
 def test_constant_outputs_have_finite_gradients(world, name, fill, dtype):
     """Equal samples, zero features, equal logits: where distances, norms and deviations are 0."""
-    student, teachers, batch = world()
+    student, teachers, batch = world(form_of(name))
     flat = [torch.full_like(tensor, fill, dtype=dtype) for tensor in tensors_of(student)]
     student = used(with_tensors(student, flat))
     teachers = {
@@ -162,26 +174,30 @@ def test_constant_outputs_have_finite_gradients(world, name, fill, dtype):
 
 @pytest.mark.parametrize("name", ALL)
 def test_terms_follow_their_samples_when_the_batch_is_reordered(world, name):
-    student, teachers, batch = world()
-    order = torch.tensor([3, 0, 5, 1, 4, 2])
+    student, teachers, batch = world(form_of(name))
+    # Utterances of one conversation stay together, and in order.
+    order = torch.tensor([3, 4, 5, 0, 1, 2] if name in ACROSS_MODALITIES else [3, 0, 5, 1, 4, 2])
+
+    def rows(tensor):
+        return None if tensor is None else tensor[order]
 
     def reordered(output):
         moved = with_tensors(output, [tensor[order] for tensor in tensors_of(output)])
         masks = {layer: mask[order] for layer, mask in output.masks.items()}
-        return replace(moved, masks=masks, variance=output.variance[order])
+        return replace(moved, masks=masks, variance=output.variance[order], present=rows(output.present))
 
     method = built(name, student, teachers).eval()
     plain = method.loss(student, teachers, batch)
     moved = method.loss(
         reordered(student),
         {key: reordered(teacher) for key, teacher in teachers.items()},
-        replace(batch, target=batch.target[order], index=batch.index[order]),
+        replace(batch, target=batch.target[order], index=batch.index[order], unit=rows(batch.unit)),
     )
     for term, value in plain.items():
         torch.testing.assert_close(moved[term], value[order])
 
 
-@pytest.mark.parametrize("name", OF_FEATURES)
+@pytest.mark.parametrize("name", OF_SEQUENCES)
 def test_masked_steps_reach_neither_value_nor_gradient(world, name):
     """Not even when NaN stands in them."""
     student, teachers, batch = world()
@@ -205,7 +221,51 @@ def test_masked_steps_reach_neither_value_nor_gradient(world, name):
     assert grad[mask == 0].eq(0).all()
 
 
-@pytest.mark.parametrize("name", OF_FEATURES)
+@pytest.mark.parametrize("name", ACROSS_MODALITIES)
+def test_absent_modalities_reach_neither_value_nor_gradient(world, name):
+    """Not even when NaN stands in them."""
+    student, teachers, batch = world("streams")
+    method = built(name, student, teachers).eval()
+    plain = method.loss(student, teachers, batch)
+
+    def spoilt(output):
+        features = dict(output.features)
+        for place, modality in enumerate(MODALITIES):
+            absent = output.present[:, place : place + 1] == 0
+            for layer in (modality, f"{modality}.logits"):
+                features[layer] = torch.where(absent, math.nan, features[layer])
+        return replace(output, features=features)
+
+    student = used(spoilt(student))
+    terms = method.loss(student, {key: spoilt(teacher) for key, teacher in teachers.items()}, batch)
+    for term, value in plain.items():
+        torch.testing.assert_close(terms[term], value)
+    sum(value.sum() for value in terms.values()).backward()
+    for place, modality in enumerate(MODALITIES):
+        for grad in (student.features[layer].grad for layer in (modality, f"{modality}.logits")):
+            assert grad is None or (grad.isfinite().all() and grad[student.present[:, place] == 0].eq(0).all())
+
+
+@pytest.mark.parametrize("name", ACROSS_MODALITIES)
+@pytest.mark.parametrize("rows", [[4], [0, 1], [5, 4]], ids=["one", "two of one conversation", "two of two"])
+def test_few_samples_and_one_without_anything_are_harmless(world, name, rows):
+    student, teachers, batch = world("streams")
+
+    def taken(output):
+        few = with_tensors(output, [tensor[rows] for tensor in tensors_of(output)])
+        return replace(few, variance=output.variance[rows], present=output.present[rows])
+
+    method = built(name, student, teachers)
+    student, teachers = used(taken(student)), {key: taken(teacher) for key, teacher in teachers.items()}
+    student.present[0] = 0
+    labels = {key: getattr(batch, key)[rows] for key in ("target", "score", "index", "unit")}
+    terms = method.loss(student, teachers, replace(batch, **labels))
+    sum(value.sum() for value in terms.values()).backward()
+    assert all(value.isfinite().all() for value in terms.values())
+    assert all(tensor.grad.isfinite().all() for tensor in tensors_of(student) if tensor.grad is not None)
+
+
+@pytest.mark.parametrize("name", OF_SEQUENCES)
 def test_a_sample_without_any_step_is_harmless(world, name):
     student, teachers, batch = world()
     student = used(student)
@@ -220,7 +280,7 @@ def test_a_sample_without_any_step_is_harmless(world, name):
 
 @pytest.mark.parametrize("name", ALL)
 def test_a_call_computes_in_full_precision_under_autocast(world, name):
-    student, teachers, batch = world()
+    student, teachers, batch = world(form_of(name))
 
     def cast(output, dtype):
         return with_tensors(output, [tensor.to(torch.bfloat16).to(dtype) for tensor in tensors_of(output)])
@@ -239,7 +299,7 @@ def test_a_call_computes_in_full_precision_under_autocast(world, name):
 @pytest.mark.parametrize("name", ALL)
 def test_nothing_grows_from_step_to_step(world, name):
     """What is kept, for backward and between steps, has the same size at every step and for every sample id."""
-    student, teachers, batch = world()
+    student, teachers, batch = world(form_of(name))
     student = used(student)
     method = built(name, student, teachers)
     sizes = []
@@ -257,7 +317,7 @@ def test_relations_keep_nothing_between_steps(name):
     assert not METHODS[name]().state_dict()
 
 
-@pytest.mark.parametrize("name", OF_FEATURES)
+@pytest.mark.parametrize("name", OF_LAYERS)
 def test_a_missing_layer_is_named_with_those_that_exist(world, name):
     student, teachers, _ = world()
     method = METHODS[name](layers=[["h1", "large:h4"], ["h1", "h1"]])
@@ -265,7 +325,7 @@ def test_a_missing_layer_is_named_with_those_that_exist(world, name):
         method.build(student, teachers) or method.loss(student, teachers, None)
 
 
-@pytest.mark.parametrize("name", OF_FEATURES)
+@pytest.mark.parametrize("name", OF_LAYERS)
 def test_a_model_without_features_is_named(world, name):
     student, teachers, batch = world()
     teachers["small"] = Output(logits=teachers["small"].logits)
@@ -274,7 +334,7 @@ def test_a_model_without_features_is_named(world, name):
         method.build(student, teachers) or method.loss(student, teachers, batch)
 
 
-@pytest.mark.parametrize("name", OF_FEATURES)
+@pytest.mark.parametrize("name", OF_LAYERS)
 def test_wrong_layers_are_refused(name):
     with pytest.raises(TypeError, match="layers must hold pairs"):
         METHODS[name](layers=["h1"])

@@ -12,7 +12,10 @@ resemble the student, which also learns from the labels, loses its weight.
 `learn_from = "mixture"` is that loss of the paper, as a term of the weigher's own: the methods then take the weights
 as constants, and their scales do not decide over the teachers. Its gradient for the student would be that of the
 weighted `kd` terms, since sum_k w_k KL(p_k || q) = KL(sum_k w_k p_k || q) + (a Jensen-Shannon divergence of the
-teachers, without q). `"terms"` lets the gradient of the weighted terms themselves learn the weights, for teachers
+teachers, without q). `"labels"` asks instead that the mixture be right, -log sum_k w_k softmax(z_k)_y, as the gate of a
+mixture of experts does (Jacobs et al. 1991): the paper's loss compares teachers with the student alone, so that a
+teacher who is more certain than the student loses weight however right it is. It needs teachers' outputs out of fold,
+or the most overfit one wins. `"terms"` lets the gradient of the weighted terms learn the weights, for teachers
 without logits; it prefers whom the student follows most easily, and ends with one teacher.
 
 Differences to the authors' code: theta starts at 0, so that training begins with the uniform ensemble, where theirs is
@@ -43,16 +46,17 @@ class AttentionSelectConfig:
     """The student's layer that is pooled; empty for its last."""
     pooling: Literal["max", "mean"] = "max"
     """How a sequence or a map becomes one vector."""
-    learn_from: Literal["mixture", "terms"] = "mixture"
-    """What teaches the attention: the mixture of the teachers' answers, or the weighted terms of the methods."""
+    learn_from: Literal["mixture", "labels", "terms"] = "mixture"
+    """What teaches the attention: how the mixture of the teachers' answers resembles the student, how right it is, or
+    the weighted terms of the methods."""
     temperature: float = 4.0
-    """T of the mixture."""
+    """T of the mixture that resembles the student."""
     penalty: float = 1e-3
     """Factor of the squares of v and theta."""
 
     def __post_init__(self) -> None:
         checks.choice(self, "pooling", ("max", "mean"))
-        checks.choice(self, "learn_from", ("mixture", "terms"))
+        checks.choice(self, "learn_from", ("mixture", "labels", "terms"))
         checks.number(self, "temperature", above=0)
         checks.number(self, "penalty", least=0)
 
@@ -76,6 +80,21 @@ def mixture_divergence(weights: Tensor, teachers: Tensor, student: Tensor, tempe
     log_mixture = torch.logsumexp(log_teachers + weights.clamp(min=smallest).log().unsqueeze(-1), dim=1)
     log_student = torch.log_softmax(student / temperature, dim=-1)
     return temperature**2 * (log_mixture.exp() * (log_mixture - log_student)).sum(dim=-1)
+
+
+def mixture_surprisal(weights: Tensor, teachers: Tensor, target: Tensor) -> Tensor:
+    """Return -log sum_k w_k softmax(z_k)_y, [B]; 0 where a sample has no label.
+
+    Args:
+        weights: [B, K].
+        teachers: logits [B, K, C].
+        target: y, class indices [B], -1 without a label.
+    """
+    labels = target.clamp_min(0)[:, None, None].expand(-1, teachers.shape[1], 1)
+    said = torch.log_softmax(teachers, dim=-1).gather(-1, labels).squeeze(-1)
+    smallest = torch.finfo(weights.dtype).tiny
+    surprisal = -torch.logsumexp(said + weights.clamp(min=smallest).log(), dim=1)
+    return torch.where(target >= 0, surprisal, 0.0)
 
 
 class AttentionSelect(Weigher):
@@ -112,15 +131,20 @@ class AttentionSelect(Weigher):
         feature = self._feature(student)
         penalty = self.config.penalty * (self.theta.square().sum() + self.v.square().sum())
         loss = penalty.expand(len(feature))
-        if self.config.learn_from == "mixture":
-            if student.logits is None:
-                raise ValueError(
-                    "attention_select needs the student's logits, and it gives none; set learn_from = 'terms'"
-                )
+        if self.config.learn_from != "terms":
             weights = attention_weights(feature, self.theta, self.v)
-            teachers_logits = stacked_logits(self.name, teachers)
-            loss = loss + mixture_divergence(weights, teachers_logits, student.logits.detach(), self.config.temperature)
+            loss = loss + self._misfit(weights, student, stacked_logits(self.name, teachers), batch)
         return {"attention_fit": loss}
+
+    def _misfit(self, weights: Tensor, student: Output, teachers: Tensor, batch: Batch) -> Tensor:
+        """How little the mixture resembles the student, or how wrong it is, [B]."""
+        if self.config.learn_from == "labels":
+            if batch.target is None:
+                raise ValueError("attention_select learns from labels, and the batch has no target; set learn_from")
+            return mixture_surprisal(weights, teachers, batch.target)
+        if student.logits is None:
+            raise ValueError("attention_select needs the student's logits, and it gives none; set learn_from = 'terms'")
+        return mixture_divergence(weights, teachers, student.logits.detach(), self.config.temperature)
 
     def _feature(self, student: Output) -> Tensor:
         return vector(self.name, "the student", student, self.config.student_layer, self.config.pooling)

@@ -4,7 +4,12 @@ import pytest
 import torch
 
 from training.outputs import Output
-from training.weighers.attention_select import AttentionSelect, attention_weights, mixture_divergence
+from training.weighers.attention_select import (
+    AttentionSelect,
+    attention_weights,
+    mixture_divergence,
+    mixture_surprisal,
+)
 from training.weighers.combine import total
 
 
@@ -112,7 +117,40 @@ def test_a_student_without_logits_is_told_the_other_way(world):
         weigher.terms(Output(features=student.features), teachers, batch)
 
 
-@pytest.mark.parametrize("wrong", [{"pooling": "sum"}, {"learn_from": "labels"}, {"temperature": 0}, {"penalty": -1}])
+def test_surprisal_by_loops(draw):
+    weights, teachers, target = draw(4, 3).softmax(1), draw(4, 3, 5), torch.tensor([0, 4, -1, 2])
+    expected = [
+        0.0 if y < 0 else -math.log(sum(w_k * p_k[y] for w_k, p_k in zip(w, p, strict=True)))
+        for w, p, y in zip(weights.tolist(), teachers.softmax(2).tolist(), target.tolist(), strict=True)
+    ]
+    surprisal = mixture_surprisal(weights, teachers, target)
+    torch.testing.assert_close(surprisal, torch.tensor(expected, dtype=torch.float64))
+
+
+def test_labels_find_the_teacher_that_is_right_where_the_student_is_not(world):
+    student, teachers, batch = world()
+    teachers["other"].logits = 2.0 * torch.nn.functional.one_hot(batch.target, student.logits.shape[1]).double()
+    teachers["small"].logits = student.logits.clone()
+    weigher = AttentionSelect(learn_from="labels", penalty=0.0)
+    weigher.build(student, teachers)
+    optimizer = torch.optim.Adam(weigher.parameters(), lr=0.05)
+    for _ in range(200):
+        optimizer.zero_grad()
+        weigher.terms(student, teachers, batch)["attention_fit"].mean().backward()
+        optimizer.step()
+    assert weigher.weigh(student, teachers, batch).mean(0).argmax() == list(teachers).index("other")
+
+
+def test_labels_must_be_there_to_learn_from(world):
+    student, teachers, batch = world()
+    weigher = AttentionSelect(learn_from="labels")
+    weigher.build(student, teachers)
+    batch.target = None
+    with pytest.raises(ValueError, match="learns from labels, and the batch has no target"):
+        weigher.terms(student, teachers, batch)
+
+
+@pytest.mark.parametrize("wrong", [{"pooling": "sum"}, {"learn_from": "label"}, {"temperature": 0}, {"penalty": -1}])
 def test_wrong_hyperparameters_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         AttentionSelect(**wrong)

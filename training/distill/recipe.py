@@ -140,6 +140,9 @@ class Recipe:
     held_out: float = 0.1
     """Part of the training samples that steps with an outer objective learn their weights on, and the student never
     sees: whole conversations or speakers, where known. Other steps train on everything."""
+    modality_dropout: float = 0.0
+    """Probability that a modality of a training sample is hidden from the student, in [0, 1); at least one that it has
+    stays. Teachers' outputs are of the complete sample. Only where a task's inputs say what is `present`."""
     precision: Precision = "no"
     """Autocast of the student's forward pass: `bf16` also on a CPU, `fp16` on a GPU, `no` for float32."""
     seed: int = 0
@@ -150,6 +153,8 @@ class Recipe:
             raise RecipeError(f"precision: {self.precision!r}; {nearest(self.precision, get_args(Precision))}")
         if not 0 < self.held_out < 1:
             raise RecipeError(f"held_out must be in (0, 1), got {self.held_out}")
+        if not 0 <= self.modality_dropout < 1:
+            raise RecipeError(f"modality_dropout must be in [0, 1), got {self.modality_dropout}")
         if self.methods and not self.teachers:
             raise RecipeError("methods: there is nobody to learn from; add teachers = [...]")
         if self.teachers and not self.methods:

@@ -7,8 +7,7 @@ checkpoint. Knows nothing of what a step does.
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
-from functools import partial
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from training.distill.evaluation import outputs_of
 from training.distill.feed import stream
 from training.distill.metrics import LOWER_IS_BETTER, Measures, measure
 from training.distill.progress import Progress
-from training.distill.recipe import Recipe
+from training.distill.recipe import Recipe, recipe_of
 from training.distill.result import (
     RESULT,
     Report,
@@ -35,9 +34,11 @@ from training.distill.result import (
 )
 from training.distill.schedule import EarlyStopping, evaluation_steps
 from training.distill.state import ResumeError, load_state, random_state, save_state, seed_everything, set_random_state
+from training.distill.subsets import drop_modalities
+from training.distill.tables import RecipeError
 from training.distill.watchers import Watcher
 from training.steps import Example
-from training.tasks.base import Split, Task
+from training.tasks.base import Inputs, Split, Task
 
 CHECKPOINT = "checkpoint.pt"
 STUDENT = "student.pt"
@@ -87,8 +88,14 @@ def distil(recipe: Recipe, task: Task, folder: Path, watchers: Sequence[Watcher]
 def _load(run: Assembly, step: int) -> Example:
     """The examples of a step, augmented; the same ones whenever it's asked for."""
     generator = stream(run.recipe.seed, "augment", step, run.accelerator.process_index)
+
+    def augment(inputs: Inputs) -> Inputs:
+        inputs = run.task.augment(inputs, generator)
+        rate = run.recipe.modality_dropout
+        return drop_modalities(inputs, rate, generator) if rate else inputs
+
     index = run.order.at(step)
-    example = run.source.example(index, step, partial(run.task.augment, generator=generator))
+    example = run.source.example(index, step, augment)
     if run.order.processes > 1 and run.source.samples.unit is not None:
         weights = torch.full((len(index),), run.order.sample_weight(step), device=run.accelerator.device)
         return replace(example, sample_weights=weights)
@@ -178,8 +185,15 @@ def _finished(recipe: Recipe, path: Path) -> Report:
 
 
 def _require_same(recipe: Recipe, other: dict[str, Any], folder: Path) -> None:
-    table = recipe.table()
-    different = [name for name in table if table[name] != other.get(name)]
+    """Compare as recipes: one that was written before a setting existed ran with its default."""
+    try:
+        earlier = recipe_of(other)
+    except RecipeError as error:
+        raise ResumeError(
+            f"{folder} holds a run of a recipe that cannot be read ({error}): give another folder, or remove it"
+        ) from error
+    names = [field.name for field in fields(recipe)]
+    different = [name for name in names if getattr(recipe, name) != getattr(earlier, name)]
     if different:
         raise ResumeError(
             f"{folder} holds a run of another recipe ({', '.join(different)} differ): give another folder, or remove it"

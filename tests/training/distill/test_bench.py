@@ -140,6 +140,12 @@ def test_a_key_knows_defaults() -> None:
     assert options[0]["temperature"] == METHODS["kd"].Config().temperature
 
 
+def test_a_key_knows_nothing_of_what_a_recipe_leaves_out() -> None:
+    """So that runs stay known when recipes learn a new setting."""
+    recipe = entry_recipe(SUITE, SUITE.entries[1], "toy", SURVEY, 0)
+    assert resolved(recipe).keys() == recipe.keys() | {"options"}
+
+
 @pytest.mark.parametrize("suite", SUITES.values(), ids=lambda suite: suite.name)
 def test_the_suites_are_recipes(suite: Suite) -> None:
     titles = [entry.title for entry in suite.entries]

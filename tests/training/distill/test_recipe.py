@@ -77,6 +77,7 @@ def test_override_makes_tables_on_the_way() -> None:
         ({**KD, "step": ["reweigth"]}, "step.0.name: 'reweigth' is unknown; did you mean 'reweight'?"),
         ({**KD, "precision": "bf61"}, "precision: 'bf61'; did you mean 'bf16'?"),
         ({**KD, "held_out": 1.5}, "held_out must be in (0, 1), got 1.5"),
+        ({**KD, "modality_dropout": 1}, "modality_dropout must be in [0, 1), got 1.0"),
         ({"task": "toy", "methods": ["kd"]}, "methods: there is nobody to learn from; add teachers = [...]"),
         ({"task": "toy", "teachers": ["good"]}, "teachers: nothing is learned from them"),
         ({"task": "toy", "labels": {"weight": 0}}, "labels.weight is 0 and there are no methods"),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.training.distill.toy import ToyTask
+from tests.training.distill.toy import TalkTask, ToyTask
 from training.distill.recipe import recipe_of
 from training.distill.state import ResumeError
 from training.distill.trainer import distil
@@ -104,6 +104,35 @@ def test_another_recipe_in_the_folder_is_refused(tmp_path: Path) -> None:
     distil(recipe_of({**PLAIN, "budget": {"steps": 4, "batch": 16}}), ToyTask(), tmp_path)
     with pytest.raises(ResumeError, match=r"another recipe \(seed differ\)"):
         distil(recipe_of({**PLAIN, "budget": {"steps": 4, "batch": 16}, "seed": 1}), ToyTask(), tmp_path)
+
+
+def test_a_run_of_before_a_setting_existed_had_its_default(tmp_path: Path) -> None:
+    table = {"task": "talk", "budget": {"steps": 4, "batch": 8}}
+    distil(recipe_of(table), TalkTask(), tmp_path)
+    result, checkpoint = tmp_path / "result.json", tmp_path / "checkpoint.pt"
+    report, state = json.loads(result.read_text()), torch.load(checkpoint, weights_only=True)
+    for recipe in (report["recipe"], state["recipe"]):
+        del recipe["modality_dropout"]
+    result.write_text(json.dumps(report))
+    torch.save(state, checkpoint)
+    other = recipe_of({**table, "modality_dropout": 0.5})
+
+    assert distil(recipe_of(table), TalkTask(), tmp_path) == report
+    with pytest.raises(ResumeError, match=r"another recipe \(modality_dropout differ\)"):
+        distil(other, TalkTask(), tmp_path)
+    result.unlink()
+    with pytest.raises(ResumeError, match=r"another recipe \(modality_dropout differ\)"):
+        distil(other, TalkTask(), tmp_path)
+    assert distil(recipe_of(table), TalkTask(), tmp_path)["metrics"] == report["metrics"]
+
+
+def test_a_recipe_that_has_gone_out_of_use_is_refused(tmp_path: Path) -> None:
+    recipe = recipe_of({**PLAIN, "budget": {"steps": 4, "batch": 16}})
+    report = distil(recipe, ToyTask(), tmp_path)
+    report["recipe"]["old_setting"] = 1
+    (tmp_path / "result.json").write_text(json.dumps(report))
+    with pytest.raises(ResumeError, match=r"cannot be read \(old_setting: unknown key"):
+        distil(recipe, ToyTask(), tmp_path)
 
 
 def test_other_data_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

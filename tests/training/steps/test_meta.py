@@ -4,6 +4,7 @@ import math
 import pytest
 import torch
 
+from tests.training.steps.toy import World
 from training.steps import Surroundings, make_step
 
 
@@ -123,6 +124,34 @@ def test_hard_samples_are_those_answered_wrongly(distill, world, plain):
     wrong = distiller.student(held_out.inputs).logits.argmax(1) != held_out.batch.target
     assert wrong.sum() > 4
     assert all(wrong[index] for index in step.buffer.indices)
+
+
+class Talks(World):
+    """Its held-out samples are utterances of five conversations of 1, 7, 2, 6 and 4."""
+
+    ends = (1, 8, 10, 16, 20)
+
+    def __len__(self):
+        return len(self.ends)
+
+    def fetch(self, indices):
+        rows = [row for i in indices for row in range((0, *self.ends)[i], self.ends[i])]
+        example = super().fetch(rows)
+        example.batch.unit = torch.tensor([sum(row >= end for end in self.ends) for row in rows])
+        return example
+
+
+def test_a_conversation_is_hard_where_an_utterance_is(distill, plain):
+    world = Talks()
+    distiller = distill(weigher={"name": "meta"})
+    options = {"every": 1, "buffer_size": 2, "batch_size": 5}
+    step = make_step(plain(distiller, 0.0), Surroundings(distiller, world), {"meta": options})
+    for example in world.batches(30):
+        step(example)
+    talks = [world.fetch([i]) for i in range(5)]
+    hard = [bool((distiller.student(talk.inputs).logits.argmax(1) != talk.batch.target).any()) for talk in talks]
+    assert 3 <= sum(hard) < 5
+    assert all(hard[index] for index in step.buffer.indices)
 
 
 def test_what_it_cannot_work_with_is_refused(distill, world, plain):

@@ -3,11 +3,14 @@
 Knows nothing of losses. Names and order are those of `contract.labels.MODALITIES`.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
 from contract.labels import MODALITIES
-from training.methods.matching import pooled
+from training.methods.checks import Layers
+from training.methods.matching import pairs_of, pooled
 from training.outputs import Output
 
 FUSED = "penultimate"
@@ -33,6 +36,12 @@ def require_modalities(method: str, who: str, output: Output) -> tuple[str, ...]
 def fused_layer(output: Output) -> str | None:
     """Return the name of the feature of all modalities together: `penultimate`, else the last one; None without any."""
     return FUSED if FUSED in output.features else next(reversed(output.features), None)
+
+
+def fused_pairs(method: str, student: Output, teachers: Mapping[str, Output]) -> Layers:
+    """Return the pairs of fused features, teacher by teacher; raises ValueError for outputs without features."""
+    pairs_of(method, (), student, teachers)
+    return tuple((str(fused_layer(student)), f"{name}:{fused_layer(teacher)}") for name, teacher in teachers.items())
 
 
 def rows_with(output: Output, layer: str) -> Tensor:

@@ -1,9 +1,11 @@
-"""What response methods read: pairs of logits, checked, or refused with what to change."""
+"""What response methods read: pairs of logits, and their usual distance; checked, or refused with what to change."""
 
 from collections.abc import Iterator, Mapping
 
+import torch
 from torch import Tensor
 
+from training.methods.numerics import kl
 from training.outputs import Output
 
 
@@ -23,6 +25,29 @@ def logit_pairs(method: str, student: Output, teachers: Mapping[str, Output]) ->
                 f"{tuple(of_teacher.shape)}; both need the same samples and the same classes in the same order"
             )
         yield name, of_student, of_teacher
+
+
+def responses(method: str, student: Output, teachers: Mapping[str, Output], temperature: float) -> dict[str, Tensor]:
+    """Return teacher -> T^2 KL of the logits plus the squared difference of the scores, [B], whichever both sides give.
+
+    The temperature is for classes alone: a score has no softmax for it to soften.
+
+    Raises:
+        ValueError: no teacher, neither logits nor a score on both sides, or logits that don't fit.
+    """
+    require_teachers(method, teachers)
+    terms = {}
+    for name, teacher in teachers.items():
+        parts = []
+        if student.logits is not None and teacher.logits is not None:
+            ((_, z_s, z_t),) = logit_pairs(method, student, {name: teacher})
+            parts.append(temperature**2 * kl(z_t / temperature, z_s / temperature))
+        if student.score is not None and teacher.score is not None:
+            parts.append((student.score - teacher.score).square())
+        if not parts:
+            raise ValueError(f"{method} needs logits or a score, and the student and teacher {name!r} share neither")
+        terms[name] = torch.stack(parts).sum(0)
+    return terms
 
 
 def require_teachers(method: str, teachers: Mapping[str, Output]) -> None:

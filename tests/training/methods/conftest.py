@@ -12,7 +12,7 @@ from training.outputs import Batch, Output
 Draw = Callable[..., Tensor]
 STUDENT_WIDTH, TEACHER_WIDTHS, STEPS, TEACHER_STEPS = 6, {"large": 8, "small": 5}, 4, {"large": 7, "small": 4}
 UNITS = torch.tensor([7, 7, 7, 2, 2, 5])
-"""Conversations of the first six samples of a multimodal batch."""
+"""Conversations of the first six samples of a batch."""
 
 
 @pytest.fixture(autouse=True, scope="package")
@@ -48,9 +48,8 @@ def world(draw: Draw) -> Callable[..., tuple[Output, dict[str, Output], Batch]]:
             index=torch.arange(samples) * 3 + 100,
             step=50,
             total_steps=100,
+            unit=UNITS[:samples],
         )
-        if form == "streams":
-            batch.unit = UNITS[:samples]
         return student, teachers, batch
 
     return make

@@ -21,7 +21,8 @@ ACROSS_MODALITIES = [name for name in ALL if METHODS[name].family == "E"]
 OF_SEVERAL_MODALITIES = ["dmd"]
 OF_SEQUENCES = [name for name in OF_FEATURES if name not in OF_SEVERAL_MODALITIES]
 HAVE_A_FLOOR_ABOVE_ZERO = ["vid", "crd", "ekd", "cmd", "graph", "dmd", "hypergraph", "gravitation", "causal"]
-SMALL = {"crd": {"width": 4, "queue": 8}, "vid": {"hidden": 3}, "cmd": {"width": 4, "heads": 2}}
+SMALL = {"crd": {"width": 4, "queue": 8}, "vid": {"hidden": 3}, "cmd": {"width": 4, "heads": 2},
+         "dmd": {"width": 4, "hidden": 3}}  # fmt: skip
 CASES = [
     (name, form)
     for name in ALL
@@ -99,7 +100,8 @@ def test_two_teachers_train_student_and_adapters(world, name, form):
     assert of == set(sources) or (name in ACROSS_MODALITIES and of == {""})
     assert all(term.partition("/")[0].startswith(name) for term in terms)
     assert all(value.shape == (6,) and value.dtype == torch.float64 for value in terms.values())
-    sum(value.mean() for value in terms.values()).backward()
+    # Unevenly, so that the signs of an absolute error cannot cancel.
+    sum(value @ torch.arange(1.0, 7.0).double() for value in terms.values()).backward()
     grads = [tensor.grad for tensor in tensors_of(student) if tensor.grad is not None]
     grads += [parameter.grad for parameter in method.parameters()]
     assert grads
@@ -191,7 +193,13 @@ def test_terms_follow_their_samples_when_the_batch_is_reordered(world, name):
     moved = method.loss(
         reordered(student),
         {key: reordered(teacher) for key, teacher in teachers.items()},
-        replace(batch, target=batch.target[order], index=batch.index[order], unit=rows(batch.unit)),
+        replace(
+            batch,
+            target=rows(batch.target),
+            score=rows(batch.score),
+            index=rows(batch.index),
+            unit=rows(batch.unit),
+        ),
     )
     for term, value in plain.items():
         torch.testing.assert_close(moved[term], value[order])

@@ -80,6 +80,35 @@ def test_a_missing_column_is_named(tmp_path):
         meld.load(tmp_path, "train")
 
 
+MELD = "split,dialogue_id,utterance_id,speaker,emotion,sentiment,text\n"
+
+
+def test_turns_of_a_dialogue_come_in_order(tmp_path):
+    rows = ["train,1,10,Ann,joy,positive,c", "train,1,2,Bob,anger,negative,b", "dev,0,0,Ann,joy,positive,of dev"]
+    rows += ["train,0,3,Cid,neutral,neutral,a"]
+    (tmp_path / "meld_text").mkdir()
+    (tmp_path / "meld_text/utterances.csv").write_text(MELD + "\n".join(rows))
+    turns = meld.load_dialogues(tmp_path, "train")
+    assert [(t.dialogue, t.number, t.sentence.text) for t in turns] == [(0, 3, "a"), (1, 2, "b"), (1, 10, "c")]
+    assert (turns[1].speaker, turns[1].sentence.emotion, turns[1].sentence.polarity) == ("Bob", "angry", "negative")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("train,0,1,Ann,rage,negative,x", "row 1: emotion is 'rage', expected one of anger"),
+        ("train,0,1,Ann,anger,bad,x", "row 1: sentiment is 'bad', expected one of negative"),
+        ("train,0,x,Ann,anger,negative,x", "row 1: utterance_id is 'x', expected a number"),
+        ("train,0,0,Ann,anger,negative,x", "row 1: dialogue 0 of train has a turn 0 already"),
+    ],
+)
+def test_a_broken_turn_is_named(tmp_path, row, message):
+    (tmp_path / "meld_text").mkdir()
+    (tmp_path / "meld_text/utterances.csv").write_text(f"{MELD}train,0,0,Ann,joy,positive,x\n{row}\n")
+    with pytest.raises(DataMissingError, match=message):
+        meld.load_dialogues(tmp_path, "train")
+
+
 @pytest.mark.data
 def test_the_real_mr_holds_nothing_of_ssts_test(research_data):
     held_out = {comparison_key(s.text) for split in ("valid", "test") for s in sst_mr.load_sst2(research_data, split)}
@@ -96,3 +125,6 @@ def test_the_real_corpora_have_their_published_sizes(research_data):
     assert len(sst_mr.load_sst2(research_data, "test")) == 1821
     assert len(meld.load(research_data, "test")) == 2610
     assert len(tweeteval.load(research_data, "valid")) == 374
+    turns = meld.load_dialogues(research_data, "train")
+    assert sorted(t.sentence.text for t in turns) == sorted(s.text for s in meld.load(research_data, "train"))
+    assert len({t.dialogue for t in turns}) == 1038

@@ -60,8 +60,6 @@ class Bench:
         self.surveys: dict[str, Survey] = {}
         self.answers: dict[str, Answer] = {}
         """By folder of the run."""
-        self.recipes: dict[str, Table] = {}
-        """The same, of runs that were asked for."""
         self._until = time.monotonic() + 60 * plan.minutes if plan.minutes else float("inf")
 
     def run(self) -> Report:
@@ -129,7 +127,6 @@ class Bench:
 
     def _work(self, lanes: Lanes, what: str, jobs: Sequence[Job]) -> None:
         """Run what has no answer yet; what was computed earlier comes back at once."""
-        self.recipes |= {str(job.folder): job.recipe for job in jobs}
         wanted = {str(job.folder): job for job in jobs if str(job.folder) not in self.answers}
         started = time.monotonic()
         for count, (job, answer) in enumerate(lanes.run(wanted.values(), self._until), 1):

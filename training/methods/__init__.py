@@ -2,14 +2,20 @@
 
 from training.methods.attention import Attention
 from training.methods.base import Method
+from training.methods.causal import Causal
 from training.methods.cc import CC
+from training.methods.cmd import CMD
 from training.methods.crd import CRD
 from training.methods.dist import DIST
 from training.methods.dkd import DKD
+from training.methods.dmd import DMD
 from training.methods.ekd import EKD
 from training.methods.fitnet import FitNet
+from training.methods.graph import Graph
+from training.methods.hypergraph import Hypergraph
 from training.methods.kd import KD
 from training.methods.logit_std import LogitStd
+from training.methods.missing import Missing
 from training.methods.nst import NST
 from training.methods.pkt import PKT
 from training.methods.rkd import RKD
@@ -37,4 +43,11 @@ METHODS: dict[str, type[Method]] = {
     "pkt": PKT,
     # D: several teachers at once; their weights are in training.weighers
     "ekd": EKD,
+    # E: across modalities
+    "cmd": CMD,
+    "graph": Graph,
+    "dmd": DMD,
+    "hypergraph": Hypergraph,
+    "missing": Missing,
+    "causal": Causal,
 }

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from training.losses import classification, regression
 from training.methods.base import Method, Terms
+from training.methods.streams import among_present
 from training.outputs import Batch, Output
 from training.steps.example import Example
-from training.weighers import Weigher, among_present, total
+from training.weighers import Weigher, total
 from training.weighers.uniform import Uniform
 
 Task = Callable[[Output, Batch], Tensor]

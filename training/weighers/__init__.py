@@ -2,7 +2,7 @@
 
 from training.weighers.attention_select import AttentionSelect
 from training.weighers.base import Weigher
-from training.weighers.combine import among_present, total
+from training.weighers.combine import total
 from training.weighers.confidence import Confidence
 from training.weighers.entropy import Entropy
 from training.weighers.meta import Meta
@@ -17,4 +17,4 @@ WEIGHERS: dict[str, type[Weigher]] = {
     "meta": Meta,
 }
 
-__all__ = ["WEIGHERS", "Weigher", "WeightRecorder", "among_present", "total"]
+__all__ = ["WEIGHERS", "Weigher", "WeightRecorder", "total"]

@@ -3,14 +3,12 @@
 Knows nothing of methods and weighers beyond the names of terms: `term/teacher` belongs to one teacher, `term` to all.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
 from training.methods.base import Terms
-from training.methods.streams import there
-from training.outputs import Output
 
 
 def total(terms: Terms, weights: Tensor, teachers: Iterable[str]) -> Tensor:
@@ -39,15 +37,3 @@ def total(terms: Terms, weights: Tensor, teachers: Iterable[str]) -> Tensor:
             raise ValueError(f"term {name!r} belongs to no teacher: there are {', '.join(column)}")
         parts.append(term * weights[:, column[teacher]] if slash else term)
     return torch.stack(parts).sum(dim=0)
-
-
-def among_present(weights: Tensor, sources: Mapping[str, Output]) -> Tensor:
-    """Give the weights [B, K] of sources that a sample lacks to its others, in proportion: rows still sum to 1.
-
-    They are equal where the others had none, and all 0 for a sample that lacks every source.
-    """
-    present = torch.stack([there(source, weights) for source in sources.values()], dim=1)
-    kept = torch.where(present, weights, 0.0)
-    whole = kept.sum(dim=1, keepdim=True)
-    even = present.to(weights.dtype) / present.sum(dim=1, keepdim=True).clamp_min(1)
-    return torch.where(whole > 0, kept / torch.where(whole > 0, whole, 1.0), even)

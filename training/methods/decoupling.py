@@ -92,12 +92,13 @@ def margin_loss(codes: Codes, classes: Tensor, margin: float) -> Tensor:
     sums, triples = [], []
     for m, anchor in directions.items():
         own = (codes.there[m] & known).unsqueeze(1)
-        positive = torch.cat([anchor @ other.T for n, other in directions.items() if n != m] or [same[:, :0]], 1)
-        is_positive = [own & same & codes.there[n] for n in directions if n != m]
+        others = {n: own & same & codes.there[n] for n in directions if n != m}
+        # A part of width 0, so that a single modality has nothing to concatenate but that.
+        positive = torch.cat([anchor[:, :0], *(anchor @ directions[n].T for n in others)], 1)
+        is_positive = torch.cat([same[:, :0], *others.values()], 1)
         is_negative = own & ~same & codes.there[m] & known
-        matches = torch.cat(is_positive or [same[:, :0]], 1)
-        sums.append(hinges(positive, matches, anchor @ anchor.T, is_negative, margin))
-        triples.append(matches.sum(1) * is_negative.sum(1))
+        sums.append(hinges(positive, is_positive, anchor @ anchor.T, is_negative, margin))
+        triples.append(is_positive.sum(1) * is_negative.sum(1))
     count = torch.stack(triples).sum()
     return torch.stack(sums).sum(0) * len(classes) / count.clamp_min(1)
 

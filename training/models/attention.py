@@ -12,6 +12,13 @@ def masked_bias(mask: Tensor) -> Tensor:
     return (1.0 - mask) * _MASKED
 
 
+def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
+    """Softmax over the last axis where `mask` is 1, exactly 0 elsewhere, all 0 when nothing is present."""
+    shifted = scores + masked_bias(mask)
+    weights = torch.exp(shifted - shifted.amax(dim=-1, keepdim=True)) * mask
+    return weights / weights.sum(dim=-1, keepdim=True).clamp(min=1e-12)
+
+
 class Attention(nn.Module):
     """Multi-head attention of queries [B, Q, D] over `context` [B, T, D], with `bias` [B, T] added to the scores."""
 

@@ -14,7 +14,7 @@ from contract.labels import EMOTIONS, MODALITIES, POLARITIES
 from contract.models import EMBEDDING_DIM
 from contract.text import TEXT_TOKENS
 from contract.timing import AUDIO_SLOTS, VIDEO_SLOTS
-from training.models.attention import Attention, FeedForward, masked_bias
+from training.models.attention import Attention, FeedForward, masked_bias, masked_softmax
 
 LATENTS: Final = 8
 _LAYERS: Final = 2
@@ -89,7 +89,7 @@ class Fusion(nn.Module):
             summaries.append(summary((weights @ x).squeeze(1)))
             scores.append(gate(torch.cat([summaries[-1], found, mask.mean(dim=1, keepdim=True)], dim=-1)))
         present = torch.stack([mask.amax(dim=1) for mask in masks], dim=1)
-        contribution = _masked_softmax(torch.cat(scores, dim=1), present)
+        contribution = masked_softmax(torch.cat(scores, dim=1), present)
         mixed = (contribution.unsqueeze(-1) * torch.stack(summaries, dim=1)).sum(dim=1)
         mixed = self.dropout(mixed)
         return Fused(torch.tanh(self.sentiment(mixed)), self.polarity(mixed), self.emotion(mixed), contribution)
@@ -109,14 +109,11 @@ class Fusion(nn.Module):
         self, audio: Tensor, audio_mask: Tensor, video: Tensor, video_mask: Tensor, text: Tensor, text_mask: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return SENTIMENT [B, 1], POLARITY [B, 3], EMOTION [B, 7], CONTRIBUTION [B, 3]."""
-        fused = self.fuse((audio, video, text), (audio_mask, video_mask, text_mask))
-        polarity = torch.softmax(fused.polarity_logits / self.temperature[0], dim=-1)
-        emotion = torch.softmax(fused.emotion_logits / self.temperature[1], dim=-1)
-        return fused.sentiment, polarity, emotion, fused.contribution
+        return calibrated(self.fuse((audio, video, text), (audio_mask, video_mask, text_mask)), self.temperature)
 
 
-def _masked_softmax(scores: Tensor, present: Tensor) -> Tensor:
-    """Softmax over the last axis where `present` is 1, exactly 0 elsewhere, all 0 when nothing is present."""
-    shifted = scores + masked_bias(present)
-    weights = torch.exp(shifted - shifted.amax(dim=-1, keepdim=True)) * present
-    return weights / weights.sum(dim=-1, keepdim=True).clamp(min=1e-12)
+def calibrated(fused: Fused, temperature: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return what is served: probabilities at the temperatures [2] of polarity and emotion in the place of logits."""
+    polarity = torch.softmax(fused.polarity_logits / temperature[0], dim=-1)
+    emotion = torch.softmax(fused.emotion_logits / temperature[1], dim=-1)
+    return fused.sentiment, polarity, emotion, fused.contribution

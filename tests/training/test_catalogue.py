@@ -14,6 +14,7 @@ SURVEYED = {
     "B": {"fitnet", "attention", "nst", "vid", "crd"},
     "C": {"rkd", "sp", "cc", "pkt"},
     "D": {"ekd", "entropy", "confidence", "attention_select", "meta", "meta_teacher", "reweight"},
+    "E": {"cmd", "graph", "dmd", "hypergraph", "gravitation", "missing", "causal"},
 }
 
 

@@ -12,6 +12,7 @@ from training.methods.dmd import DMD
 from training.methods.ekd import EKD
 from training.methods.fitnet import FitNet
 from training.methods.graph import Graph
+from training.methods.gravitation import Gravitation
 from training.methods.hypergraph import Hypergraph
 from training.methods.kd import KD
 from training.methods.logit_std import LogitStd
@@ -48,6 +49,7 @@ METHODS: dict[str, type[Method]] = {
     "graph": Graph,
     "dmd": DMD,
     "hypergraph": Hypergraph,
+    "gravitation": Gravitation,
     "missing": Missing,
     "causal": Causal,
 }

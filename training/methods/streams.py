@@ -39,6 +39,11 @@ def streams_of(name: str, output: Output) -> dict[str, Output]:
     return {f"{name}.{stream}": _stream(f"{name}.{stream}", output, layer) for stream, layer in layers.items()}
 
 
+def own_streams(student: Output) -> dict[str, Output]:
+    """Return the student's streams by their plain names, those that there are of `STREAMS`; raises ValueError."""
+    return {name.rpartition(".")[2]: stream for name, stream in streams_of("student", student).items()}
+
+
 def there(stream: Output, like: Tensor) -> Tensor:
     """Whether each sample has the stream, bool [B]; all have it where nothing is said about it. `like`: [B, ...]."""
     if stream.present is None:

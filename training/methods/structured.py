@@ -34,6 +34,7 @@ from training.methods.streams import (
     among_present,
     answers_of,
     apart,
+    own_streams,
     shown,
     streams_of,
     sureness,
@@ -135,7 +136,7 @@ class Structured(Method):
         Raises:
             ValueError: the teachers have fewer than two streams in all, classes differ, or the prior lacks an edge.
         """
-        streams, edges = self._streams(student), self._arriving(teachers, None)
+        streams, edges = own_streams(student), self._arriving(teachers, None)
         self._edges = tuple(edges)
         if not isinstance(self.config.prior, str) and set(self.config.prior) != set(edges):
             raise ValueError(f"{self.name}: the edges are {', '.join(edges)}; prior has {', '.join(self.config.prior)}")
@@ -152,7 +153,7 @@ class Structured(Method):
     def loss(self, student: Output, teachers: Mapping[str, Output], batch: Batch) -> Terms:
         """Return `method/edge` for every edge where a weigher weighs them, else `method`, and with learned weights
         `method_prior`, which holds them to the prior."""
-        streams, edges = self._streams(student), self._arriving(teachers, batch.unit)
+        streams, edges = own_streams(student), self._arriving(teachers, batch.unit)
         if tuple(edges) != self._edges:
             built = ", ".join(self._edges) or "nothing; call build(student, teachers) once"
             raise ValueError(f"{self.name} was built for {built}, and now the edges are {', '.join(edges)}")
@@ -191,9 +192,6 @@ class Structured(Method):
             reliable = there(edge, said) & (sureness(said) >= self.config.reliability)
             edge.present = shown(reliable, said)
         return edges
-
-    def _streams(self, student: Output) -> Streams:
-        return {key.rpartition(".")[2]: stream for key, stream in streams_of("student", student).items()}
 
     def _distances(self, stream: str, own: Output, edges: Streams, unit: Tensor | None) -> Tensor:
         """[B, E]; 0 where the node or the edge is not there."""

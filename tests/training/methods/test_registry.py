@@ -12,7 +12,8 @@ from training.methods import METHODS
 from training.outputs import Output
 
 EXPECTED = {"A": ["kd", "dkd", "dist", "logit_std", "score"], "B": ["fitnet", "attention", "nst", "vid", "crd"],
-            "C": ["rkd", "sp", "cc", "pkt"]}  # fmt: skip
+            "C": ["rkd", "sp", "cc", "pkt"],
+            "E": ["cmd", "graph", "dmd", "hypergraph", "gravitation", "missing", "causal"]}  # fmt: skip
 ALL = sorted(METHODS)
 OF_FEATURES = [name for name in ALL if "features" in METHODS[name].needs]
 OF_LAYERS = [name for name in ALL if hasattr(METHODS[name].Config(), "layers")]

@@ -132,11 +132,12 @@ def teacher_outputs(task: Task, names: Sequence[str], split: Split) -> dict[str,
 def _sources(recipe: Recipe, task: Task, accelerator: Accelerator) -> tuple[Source, Units, HeldOutSource | None]:
     """The source of training samples, the units that the student learns from, and what is held out."""
     samples = task.samples("train")
-    if recipe.modality_dropout and "present" not in samples.inputs:
-        raise RecipeError(
-            f"modality_dropout: the inputs of {task.name} don't say which modalities are `present`, so none can be "
-            f"hidden; leave it at 0"
-        )
+    for name in ("modality_dropout", "subsets"):
+        if getattr(recipe, name) and "present" not in samples.inputs:
+            raise RecipeError(
+                f"{name}: the inputs of {task.name} don't say which modalities are `present`, so none can be hidden; "
+                f"leave it out"
+            )
     source = Source(samples, teacher_outputs(task, recipe.teachers, "train"), accelerator.device, 0)
     if not recipe.needs_held_out:
         return source, Units.of(samples.unit, torch.arange(len(samples))), None

@@ -245,8 +245,12 @@ def _errors(threads: int) -> Iterator[None]:
 
 
 def _print_result(result: Mapping[str, Any], folder: Path) -> None:
-    for split, measures in result["metrics"].items():
-        _print_measures(split, measures)
+    metrics = result["metrics"]
+    for split in ("valid", "test"):
+        _print_measures(split, metrics[split])
+    for name in ("subsets", "dropout"):
+        for what, measures in metrics.get(name, {}).items():
+            _print_measures(f"test, {name} {what}", measures)
     shares = {name: result["seconds"].get(name, 0.0) for name in ("computing", "loading", "evaluating")}
     total = max(1e-9, sum(shares.values()))
     spent = ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in shares.items())

@@ -145,6 +145,10 @@ class Recipe:
     stays. Teachers' outputs are of the complete sample. Only where a task's inputs say what is `present`."""
     precision: Precision = "no"
     """Autocast of the student's forward pass: `bf16` also on a CPU, `fp16` on a GPU, `no` for float32."""
+    subsets: bool = False
+    """Also measure the chosen student on test with every subset of modalities, and with 0 to 90 % of them missing."""
+    predictions: bool = False
+    """Also keep what the chosen student says about every sample of test, in `predictions.npz`."""
     seed: int = 0
     """Of everything random."""
 

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -25,6 +26,7 @@ from training.tasks.units import Units
 
 Report = dict[str, Any]
 RESULT: Final = "result.json"
+PREDICTIONS: Final = "predictions.npz"
 FORMAT: Final = 1
 _PACKAGES: Final = ("torch", "torchaudio", "transformers", "accelerate", "numpy", "scikit-learn")
 
@@ -42,7 +44,8 @@ def report_of(
     Args:
         recipe: as it ran, after overrides.
         progress: at the end.
-        metrics: by split, of the checkpoint that validation chose.
+        metrics: by split, of the checkpoint that validation chose; where the recipe asks for them, `subsets` and
+            `dropout` hold those on test by subset and by rate (see training/distill/subsets.py).
         data: fingerprint of the task, and of each teacher's outputs.
         student: what `student_facts` measured.
         processes: that shared every batch.
@@ -110,6 +113,28 @@ def fingerprint_of(output: Output) -> str:
         if answers is not None:
             digest.update(answers.contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def save_predictions(output: Output, samples: Samples, path: Path) -> None:
+    """Keep what a student says about N samples beside the truth, for tests of significance: an npz.
+
+    `ids` [N]; `unit` int64 [N], numbers of conversations or of the samples; of `logits` [N, C] with `target` [N] and
+    `predicted_score` with `score` [N], float32, those that there are.
+    """
+    unit = torch.arange(len(samples)) if samples.unit is None else samples.unit
+    found = {
+        "unit": unit,
+        "target": samples.target,
+        "score": samples.score,
+        "logits": output.logits,
+        "predicted_score": output.score,
+    }
+    arrays = {name: tensor.numpy() for name, tensor in found.items() if tensor is not None}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    with beside.open("wb") as file:
+        np.savez_compressed(file, ids=np.array(samples.ids), **arrays)
+    beside.replace(path)
 
 
 def write_report(report: Report, path: Path) -> None:

@@ -5,7 +5,7 @@ augmented is a function of seed and step (`training.distill.feed`), everything e
 checkpoint. Knows nothing of what a step does.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import fields, replace
 from pathlib import Path
@@ -20,23 +20,26 @@ from accelerate.utils import broadcast, broadcast_object_list, gather_object
 from training.distill.assembly import Assembly, assemble
 from training.distill.evaluation import outputs_of
 from training.distill.feed import stream
-from training.distill.metrics import LOWER_IS_BETTER, Measures, measure
+from training.distill.metrics import LOWER_IS_BETTER, measure
 from training.distill.progress import Progress
 from training.distill.recipe import Recipe, recipe_of
 from training.distill.result import (
+    PREDICTIONS,
     RESULT,
     Report,
     fingerprint_of,
     read_report,
     report_of,
+    save_predictions,
     student_facts,
     write_report,
 )
 from training.distill.schedule import EarlyStopping, evaluation_steps
 from training.distill.state import ResumeError, load_state, random_state, save_state, seed_everything, set_random_state
-from training.distill.subsets import drop_modalities
+from training.distill.subsets import drop_modalities, dropout_curve, subset_measures
 from training.distill.tables import RecipeError
 from training.distill.watchers import Watcher
+from training.outputs import Output
 from training.steps import Example
 from training.tasks.base import Inputs, Split, Task
 
@@ -48,8 +51,9 @@ def distil(recipe: Recipe, task: Task, folder: Path, watchers: Sequence[Watcher]
     """Run a recipe, or what is left of it, and return the report that `result.json` in its folder holds.
 
     The folder takes `checkpoint.pt`, from which a killed run goes on, `student.pt`, the weights that were best on
-    validation, and the report. A finished run is not repeated. On several processes (`accelerate launch`, `torchrun`),
-    each trains on its part of every batch and all evaluate alike; the first one writes.
+    validation, the report, and `predictions.npz` where the recipe wants it. A finished run is not repeated. On several
+    processes (`accelerate launch`, `torchrun`), each trains on its part of every batch and all evaluate alike; the
+    first one writes.
 
     Raises:
         RecipeError: the recipe doesn't fit the task.
@@ -102,16 +106,15 @@ def _load(run: Assembly, step: int) -> Example:
     return example
 
 
-def _measures(run: Assembly, split: Split) -> Measures:
-    samples = run.task.samples(split)
-    return measure(outputs_of(run.distiller.student, samples, run.accelerator.device), samples, run.task.labels)
+def _answers(run: Assembly, split: Split) -> Output:
+    return outputs_of(run.distiller.student, run.task.samples(split), run.accelerator.device)
 
 
 def _evaluate(run: Assembly, progress: Progress) -> dict[str, float]:
     """Measure validation, keep the student if it's the best so far, and decide whether to go on."""
     _share_buffers(run)
     with np.errstate(invalid="ignore"):  # NaN is answered by `update` below.
-        measures = _measures(run, "valid")
+        measures = measure(_answers(run, "valid"), run.task.samples("valid"), run.task.labels)
     if run.task.metric not in measures:
         raise KeyError(f"the task's metric {run.task.metric!r} was not measured; there are {', '.join(measures)}")
     row = progress.close_row({name: value for name, value in measures.items() if isinstance(value, float)})
@@ -164,18 +167,34 @@ def _finish(run: Assembly, progress: Progress, folder: Path) -> Report:
     """Measure the chosen student; the test split is touched here, once."""
     student = run.distiller.student
     student.load_state_dict(progress.best)
-    metrics = {split: _measures(run, split) for split in ("valid", "test")}
+    answers: dict[Split, Output] = {split: _answers(run, split) for split in ("valid", "test")}
+    metrics = _final_measures(run, answers)
     teachers = {name: fingerprint_of(output) for name, output in run.source.teachers.items()}
     data = {"sha256": run.task.fingerprint(), "teachers": teachers}
     facts = student_facts(student.cpu().eval(), run.task.samples("valid"))
     report = report_of(run.recipe, progress, metrics, data, facts, run.accelerator.num_processes)
     if run.accelerator.is_main_process:
         save_state(progress.best, folder / STUDENT)
+        if run.recipe.predictions:
+            save_predictions(answers["test"], run.task.samples("test"), folder / PREDICTIONS)
         if progress.weights.steps:
             progress.weights.save(folder / "weights.csv")
         write_report(report, folder / RESULT)
     run.accelerator.wait_for_everyone()
     return report
+
+
+def _final_measures(run: Assembly, answers: Mapping[Split, Output]) -> dict[str, Any]:
+    """What the report says of the chosen student, by split; besides, by subset and rate on test where asked for."""
+    task, test = run.task, run.task.samples("test")
+    metrics: dict[str, Any] = {
+        split: measure(output, task.samples(split), task.labels) for split, output in answers.items()
+    }
+    if run.recipe.subsets:
+        student, device = run.distiller.student, run.accelerator.device
+        metrics["subsets"] = subset_measures(student, test, task.labels, device)
+        metrics["dropout"] = dropout_curve(student, test, task.labels, device)
+    return metrics
 
 
 def _finished(recipe: Recipe, path: Path) -> Report:

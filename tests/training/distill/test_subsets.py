@@ -20,7 +20,7 @@ from training.distill.subsets import (
     subsets_of,
 )
 from training.distill.tables import RecipeError
-from training.distill.trainer import distil
+from training.distill.trainer import STUDENT, distil
 from training.tasks.base import Samples
 
 CPU = torch.device("cpu")
@@ -138,6 +138,18 @@ def test_the_student_sees_less_and_the_same_whenever_it_is_asked_for(tmp_path: P
     assert torch.equal(complete.sum(0) > 0, torch.tensor([True, False, True]))
 
 
-def test_a_task_whose_inputs_do_not_say_what_is_present_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="modality_dropout: the inputs of toy don't say"):
-        run(tmp_path, ToyTask(), modality_dropout=0.2)
+def test_the_report_has_subsets_and_rates_where_they_are_asked_for(tmp_path: Path) -> None:
+    task = TalkTask()
+    report = run(tmp_path / "asked", task, subsets=True)
+    assert set(report["metrics"]) == {"valid", "test", "subsets", "dropout"}
+    assert report["metrics"]["subsets"]["a-t"] == report["metrics"]["dropout"]["0.0"] == report["metrics"]["test"]
+    student = task.student()
+    student.load_state_dict(torch.load(tmp_path / "asked" / STUDENT, weights_only=True))
+    assert report["metrics"]["subsets"] == subset_measures(student, task.samples("test"), task.labels, CPU)
+    assert set(run(tmp_path / "not", task)["metrics"]) == {"valid", "test"}
+
+
+@pytest.mark.parametrize("setting", [{"modality_dropout": 0.2}, {"subsets": True}])
+def test_a_task_whose_inputs_do_not_say_what_is_present_is_refused(setting: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=f"{next(iter(setting))}: the inputs of toy don't say"):
+        run(tmp_path, ToyTask(), **setting)

@@ -3,12 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from tests.training.distill.toy import TalkTask, ToyTask
 from training.distill.evaluation import outputs_of
 from training.distill.recipe import recipe_of
+from training.distill.result import PREDICTIONS
 from training.distill.tables import RecipeError
 from training.distill.trainer import STUDENT, distil
 from training.distill.watchers import Bar, Board, Silence
@@ -86,6 +88,27 @@ def test_a_student_that_reads_conversations_is_measured_on_whole_ones() -> None:
 def test_conversations_are_trained_on_whole(tmp_path: Path) -> None:
     report = distil(recipe_of({"task": "talk", "budget": {**BUDGET, "steps": 120, "batch": 8}}), TalkTask(), tmp_path)
     assert report["metrics"]["test"]["accuracy"] > 40
+
+
+def test_predictions_are_kept_where_they_are_asked_for(tmp_path: Path) -> None:
+    task = TalkTask()
+    table = {"task": "talk", "budget": {"steps": 4, "batch": 8}}
+    report = distil(recipe_of({**table, "predictions": True}), task, tmp_path)
+    samples = task.samples("test")
+    student = task.student()
+    student.load_state_dict(torch.load(tmp_path / STUDENT, weights_only=True))
+    with np.load(tmp_path / PREDICTIONS) as kept:
+        assert kept["ids"].tolist() == samples.ids
+        assert samples.unit is not None
+        assert kept["unit"].tolist() == samples.unit.tolist()
+        expected = student(samples.inputs)
+        np.testing.assert_allclose(kept["logits"], expected.logits.detach(), atol=1e-6)
+        np.testing.assert_allclose(kept["predicted_score"], expected.score.detach(), atol=1e-6)
+        assert kept["logits"].dtype == kept["score"].dtype == np.float32
+        accuracy = 100 * (kept["logits"].argmax(1) == kept["target"]).mean()
+    assert accuracy == pytest.approx(report["metrics"]["test"]["accuracy"])
+    distil(recipe_of(table), task, tmp_path / "not")
+    assert not (tmp_path / "not" / PREDICTIONS).exists()
 
 
 def test_an_epoch_is_counted_in_conversations(tmp_path: Path) -> None:

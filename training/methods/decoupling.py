@@ -45,6 +45,11 @@ class Codes:
     cycled: dict[str, Tensor] = field(default_factory=dict)
     """E_m(D_m([c_m, p_m]))."""
 
+    @staticmethod
+    def are_given(output: Output) -> bool:
+        """Whether the output has what `given` reads; told by the common codes."""
+        return all(f"{modality}.common" in output.features for modality in modalities_of(output))
+
     @classmethod
     def given(cls, output: Output) -> "Codes":
         """Return the codes of a net that makes them itself: features `m.input`, `m.reconstructed`, `m.common`,

@@ -14,7 +14,9 @@ included: the paper distils one net's modalities into each other, and there an e
 Teacher and student keep their own way in and out of the encoders and share these, and the heads: so there is one common
 space. A representation is reconstructed as the model gave it, so that the codes of a teacher cannot yield to the
 student's by saying nothing. All of it is trained with the student and thrown away with the method. A modality that a
-sample lacks has no edges and no heads.
+sample lacks has no edges and no heads. A student that makes codes itself (features `text.common`, `text.private` and so
+on, as `training.models.multimodal.DmdNet` does) keeps them, at their width, and the teachers' are made to lie beside
+them.
 
 Where this differs from the authors' code: it fixes the pattern of the edges by its prior (.48 on text -> video and
 text -> audio in one space; .33 on these and video -> audio in the other) and a regulariser of weight 10, and shows it
@@ -51,7 +53,7 @@ class DMDConfig:
     """Hyper-parameters of `dmd`."""
 
     width: int = 32
-    """Dimensions of the codes."""
+    """Dimensions of the codes; those of a student that makes codes itself count before this."""
     hidden: int = 32
     """Units of the net that scores the edges."""
     labels: Literal["score", "target"] = "score"
@@ -111,9 +113,11 @@ class DMD(Method):
         outputs = {"": student, **teachers}
         found = {name: require_modalities(self.name, _called(name), output) for name, output in outputs.items()}
         every = tuple(m for m in MODALITIES if any(m in names for names in found.values()))
-        size, count = self.config.width, self._outputs(student)
+        given = Codes.are_given(student)
+        size = student.features[f"{found[''][0]}.common"].shape[-1] if given else self.config.width
+        count = self._outputs(student)
         self.encoders = Encoders(every, size)
-        for name, output in outputs.items():
+        for name, output in (teachers if given else outputs).items():
             self.sides[self._keys[name]] = Side({m: output.features[m].shape[-1] for m in found[name]}, size)
         for space in SPACES:
             self.heads[space] = nn.ModuleDict({m: nn.Linear(size, count) for m in every})
@@ -166,6 +170,8 @@ class DMD(Method):
         """The codes of the student (name "") or of a teacher."""
         if not self._keys:
             raise ValueError("dmd: call build(student, teachers) once, before the optimiser is made")
+        if not name and Codes.are_given(output):
+            return Codes.given(output)
         if name not in self._keys:
             raise ValueError(f"dmd was built without teacher {name!r}; build it with the outputs of all teachers")
         codes: Codes = self.sides[self._keys[name]](output, self.encoders)

@@ -3,12 +3,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from tests.training.methods.talk import PRESENT, labels, leaves, rows, speaker
-from training.methods.decoupling import decoupling
+from training.methods.decoupling import Codes, decoupling
 from training.methods.dmd import DMD, SPACES
 from training.methods.dmd_graph import Nodes, graph
-from training.outputs import Output
+from training.models.multimodal import DmdNet
+from training.outputs import Batch, Output
+from training.steps import Example, Plain, Surroundings, make_distiller, make_step
+from training.weighers import WEIGHERS
 
 ALL, BOTH = ("audio", "video", "text"), ("audio", "text")
 
@@ -121,6 +125,68 @@ def test_everything_that_is_trained_gets_a_gradient(draw):
     sum(value @ torch.arange(1.0, 8.0).double() for value in terms.values()).backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in method.parameters())
     assert all(ours.features[m].grad.abs().sum() > 0 for m in ALL)
+
+
+def test_a_student_may_make_codes_of_its_own(draw):
+    _, teachers, batch = talk(draw)
+    torch.manual_seed(0)
+    net = DmdNet(dict.fromkeys(ALL, 5), (-1.0, 0.0, 1.0), width=6, dropout=0.0)
+    inputs = {m: draw(7, 5) for m in ALL} | {"present": PRESENT, "conversation": batch.unit}
+    said = net(inputs)  # In float32, as all nets read their inputs.
+    features = {name: feature.double() for name, feature in said.features.items()}
+    student = replace(said, logits=said.logits.double(), score=said.score.double(), features=features)
+    method = built(student, teachers)
+    assert "student" not in method.sides
+    assert method.encoders.common.in_features == 6
+    terms = method.loss(student, teachers, batch)
+    theirs = method.sides["teacher0"](teachers["t"], method.encoders)
+    parts = decoupling(Codes.given(student), batch.target, 0.1, 0.1) + decoupling(theirs, batch.target, 0.1, 0.1)
+    torch.testing.assert_close(terms["dmd_decoupling/t"], 0.1 * parts)
+    terms["dmd_graph/t"].mean().backward()
+    assert net.common.weight.grad.abs().sum() > 0
+    assert all(encoder.weight.grad.abs().sum() > 0 for encoder in net.private.values())
+
+
+class Talker(nn.Module):
+    """Three modalities out of one vector."""
+
+    def __init__(self):
+        super().__init__()
+        self.read = nn.ModuleDict({m: nn.Linear(4, 5) for m in ALL})
+        self.last = nn.Linear(15, 3)
+
+    def forward(self, inputs):
+        features = {m: torch.tanh(read(inputs)) for m, read in self.read.items()}
+        logits = self.last(torch.cat([*features.values()], 1))
+        return Output(logits, features={**features, "penultimate": features["text"]})
+
+
+@pytest.mark.parametrize("weigher", WEIGHERS)
+def test_it_goes_with_every_weigher(draw, weigher):
+    examples = []
+    for _ in range(2):
+        teachers = {name: speaker(draw, width) for name, width in (("t", 6), ("u", 4))}
+        examples.append(Example(draw(7, 4), labels(draw), teachers))
+    distiller = make_distiller(Talker().double(), {"dmd": {"labels": "target"}}, {"name": weigher})
+    distiller.build(examples[0])
+    plain = Plain(distiller, torch.optim.AdamW(distiller.learnt_by_loss(), lr=1e-2))
+    step = make_step(plain, Surroundings(distiller, HeldOut(examples[0])), {})
+    for example in examples:
+        metrics = step(example)
+    assert all(value.isfinite() for value in metrics.values())
+
+
+class HeldOut:
+    """A few held-out samples."""
+
+    def __init__(self, example):
+        self.example = example
+
+    def __len__(self):
+        return len(self.example.inputs)
+
+    def fetch(self, indices):
+        return Example(self.example.inputs[indices], Batch(target=self.example.batch.target[indices]))
 
 
 def test_unlabelled_samples_train_no_head(draw):

@@ -118,6 +118,9 @@ UNIMODAL: Final = Suite(
 
 _STRONG: Final = {"name": "kd", "weight": 3.0}
 """Leans on teachers enough for a bad one to do harm."""
+_EASY_TOO: Final = {"name": "meta", "buffer_size": 100_000}
+"""A buffer that never fills keeps easy held-out samples as well. On hard ones alone, where the student is certain and
+wrong, whatever makes it less certain helps, and nobody does that better than a teacher who answers at random."""
 
 BAD_TEACHER: Final = Suite(
     "bad_teacher",
@@ -141,6 +144,11 @@ BAD_TEACHER: Final = Suite(
             {"teachers": ALL, "methods": [_STRONG], "weigher": "attention_select"},
         ),
         Entry("meta", "D", {"teachers": ALL, "methods": [_STRONG], "weigher": "meta"}),
+        Entry(
+            "meta, easy samples too",
+            "D",
+            {"teachers": ALL, "methods": [_STRONG], "weigher": "meta", "step": [_EASY_TOO]},
+        ),
     ),
     "uniform",
     _STUDENTS,

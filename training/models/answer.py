@@ -28,6 +28,23 @@ class Head(nn.Module):
         return logits, expected_score(logits, self.values)[0]
 
 
+class ScoredHead(Head):
+    """A head whose score is a regression of its own, for labels that say more than the classes do.
+
+    Two classes and a degree, say: one number can't be sure of the class and unsure of the degree.
+    """
+
+    def __init__(self, width: int, values: Sequence[float], dropout: float = 0.0) -> None:
+        """Make a head for so many classes as there are `values`."""
+        super().__init__(width, values, dropout)
+        self.score = nn.Linear(width, 1)
+
+    def forward(self, penultimate: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits and score, in [-1, 1]."""
+        dropped = self.dropout(penultimate)
+        return self.linear(dropped), torch.tanh(self.score(dropped)).squeeze(-1)
+
+
 def expected_score(logits: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and variance [B] of the sentiment under softmax of logits [B, C], with the classes' `values` [C]."""
     probabilities = logits.float().softmax(-1)

@@ -9,8 +9,11 @@ __all__ = ["Head", "expected_score", "masked_mean", "with_score"]
 
 
 def with_score(output: Output, values: Tensor) -> Output:
-    """Give an output that only classifies the score and the variance of its logits; changes it in place."""
-    if output.logits is not None and output.score is None:
+    """Give an output that only classifies the score and the variance of its logits; changes it in place.
+
+    A score whose variance is not known is one of these, without it (see `Head`).
+    """
+    if output.logits is not None and output.variance is None:
         output.score, output.variance = expected_score(output.logits, values)
     return output
 

@@ -1,24 +1,28 @@
 """Teachers that are nets of the task itself, trained from its samples: any net that a student could be, only larger.
 
 Either on samples that no student sees, or out of fold; then the features of the folds' nets are rotated onto those of
-the net that all samples made (see training/teachers/probe.py).
+the net that all samples made (see training/teachers/probe.py). Conversations come in whole.
 """
 
 import logging
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
 
+from contract.labels import MODALITIES
 from training.outputs import Output
 from training.tasks.base import Inputs, Samples, Split
-from training.teachers.cache import SPLITS
+from training.tasks.units import Units
 from training.teachers.probe import Turn
 
 log = logging.getLogger(__name__)
 
 Augment = Callable[[Inputs, torch.Generator], Inputs]
+LOGITS = ".logits"
+"""How the names of features end that are some modality's logits: their axes mean the same in every net."""
 _POSITIONS = 20_000
 """Positions of sequences or maps that are enough to find a rotation."""
 
@@ -30,6 +34,7 @@ class NetRecipe:
     epochs: int
     learning_rate: float = 2e-3
     batch: int = 64
+    """Samples, or conversations where the task has them."""
     weight_decay: float = 0.05
     smoothing: float = 0.1
     """Of the labels."""
@@ -39,24 +44,53 @@ class NetRecipe:
         """For the cache."""
         return asdict(self)
 
+    def loss(self, output: Output, target: Tensor, score: Tensor | None) -> Tensor:
+        """Return the mean cross entropy of logits [B, C] with targets [B]; scores are left alone."""
+        return nn.functional.cross_entropy(_known(output.logits), target, label_smoothing=self.smoothing)
 
-def train_net(net: nn.Module, samples: Samples, augment: Augment, recipe: NetRecipe) -> nn.Module:
-    """Train in place on inputs and targets, and return the net in evaluation mode."""
-    assert samples.target is not None
+
+@dataclass(frozen=True)
+class ScoredRecipe(NetRecipe):
+    """How a net that also scores is trained; of its epochs the one with the least loss on `valid` is kept."""
+
+    score: float = 1.0
+    """Factor of the score's squared error in the loss."""
+
+    def loss(self, output: Output, target: Tensor, score: Tensor | None) -> Tensor:
+        """Return cross entropy and squared error, the mean over the samples whose label is known."""
+        loss = super().loss(output, target, score)
+        if score is not None and output.score is not None:
+            loss = loss + self.score * (output.score - score).square().mean()
+        return loss
+
+
+def train_net(
+    net: nn.Module, samples: Samples, augment: Augment, recipe: NetRecipe, valid: Samples | None = None
+) -> nn.Module:
+    """Train in place on inputs, targets and scores, and return the net in evaluation mode.
+
+    Args:
+        net: untrained.
+        samples: to train on.
+        augment: the task's.
+        recipe: see there.
+        valid: chooses the epoch; None: the last one.
+    """
     generator = torch.Generator().manual_seed(recipe.seed)
-    steps = len(samples) // recipe.batch
+    units = Units.of(samples.unit, torch.arange(len(samples)))
+    steps = len(units) // recipe.batch
     optimizer = torch.optim.AdamW(net.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     pace = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, recipe.learning_rate, total_steps=steps * recipe.epochs + 1, pct_start=0.15
     )
-    net.train()
+    best: dict[str, Tensor] = {}
+    least = float("inf")
     for epoch in range(recipe.epochs):
+        net.train()
         total = 0.0
-        for index in torch.randperm(len(samples), generator=generator)[: steps * recipe.batch].view(steps, -1):
-            inputs = augment({name: tensor[index] for name, tensor in samples.inputs.items()}, generator)
-            loss = nn.functional.cross_entropy(
-                net(inputs).logits, samples.target[index], label_smoothing=recipe.smoothing
-            )
+        for chosen in torch.randperm(len(units), generator=generator)[: steps * recipe.batch].view(steps, -1):
+            part = samples.take(units.rows(chosen))
+            loss = _loss(net(augment(part.inputs, generator)), part, recipe)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -64,20 +98,37 @@ def train_net(net: nn.Module, samples: Samples, augment: Augment, recipe: NetRec
             pace.step()
             total += loss.item()
         log.info("epoch %d / %d  loss %.3f", epoch + 1, recipe.epochs, total / steps)
+        if valid is not None:
+            now = _loss(outputs_of(net.eval(), valid.inputs, unit=valid.unit), valid, recipe).item()
+            if now < least:
+                best, least = deepcopy(net.state_dict()), now
+    if best:
+        net.load_state_dict(best)
     return net.eval()
 
 
 @torch.inference_mode()
-def outputs_of(net: nn.Module, inputs: Inputs, batch: int = 128) -> Output:
-    """Return a net's outputs for any number of samples, sequences and maps in half precision."""
-    count = len(next(iter(inputs.values())))
-    parts: list[Output] = [
-        net({name: tensor[start : start + batch] for name, tensor in inputs.items()})
-        for start in range(0, count, batch)
-    ]
+def outputs_of(net: nn.Module, inputs: Inputs, batch: int = 128, unit: Tensor | None = None) -> Output:
+    """Return a net's outputs for any number of samples, sequences and maps in half precision.
+
+    Args:
+        net: in evaluation mode.
+        inputs: [N, ...].
+        batch: samples at a time.
+        unit: int64 [N], see `Samples.unit`; none is split.
+    """
+    rows = Units.of(unit, torch.arange(len(next(iter(inputs.values()))))).chunks(batch)
+    parts: list[Output] = [net({name: tensor[part] for name, tensor in inputs.items()}) for part in rows]
     features = {name: torch.cat([_halved(part.features[name]) for part in parts]) for name in parts[0].features}
     masks = {name: torch.cat([part.masks[name] for part in parts]) for name in parts[0].masks}
-    return Output(logits=torch.cat([_present(part.logits) for part in parts]), features=features, masks=masks)
+    scores, presence = [part.score for part in parts], [part.present for part in parts]
+    return Output(
+        torch.cat([_known(part.logits) for part in parts]),
+        None if parts[0].score is None else torch.cat([_known(score) for score in scores]),
+        features=features,
+        masks=masks,
+        present=None if parts[0].present is None else torch.cat([_known(present) for present in presence]),
+    )
 
 
 def out_of_fold_nets(
@@ -91,46 +142,71 @@ def out_of_fold_nets(
 
     Args:
         make: makes an untrained net, from torch's global generator, which is seeded here.
-        samples: of every split.
+        samples: of every split; those of one conversation share a fold.
         fold: int64 [N] of the training samples.
         augment: the task's.
-        recipe: see there.
+        recipe: a ScoredRecipe chooses the epoch of every net on `valid`.
     """
     train = samples["train"]
-    whole = _made(make, train, augment, recipe)
-    outputs: dict[Split, Output] = {
-        split: outputs_of(whole, samples[split].inputs) for split in SPLITS if split != "train"
-    }
-    target = outputs_of(whole, train.inputs)
-    outputs["train"] = Output(
-        torch.zeros_like(_present(target.logits)),
-        features={name: torch.zeros_like(feature) for name, feature in target.features.items()},
-        masks=target.masks,
-    )
+    valid = samples["valid"] if isinstance(recipe, ScoredRecipe) else None
+    whole = _made(make, train, augment, recipe, valid)
+    outputs = {split: outputs_of(whole, part.inputs, unit=part.unit) for split, part in samples.items()}
+    target = outputs["train"]
+    outputs["train"] = _zeros_like(target)
     for number in torch.unique(fold).tolist():
         log.info("fold %d", number)
         unseen = fold == number
-        net = _made(make, train.take(torch.nonzero(~unseen)[:, 0]), augment, recipe)
-        _fill(outputs["train"], outputs_of(net, train.inputs), target, unseen)
+        net = _made(make, train.take(torch.nonzero(~unseen)[:, 0]), augment, recipe, valid)
+        _fill(outputs["train"], outputs_of(net, train.inputs, unit=train.unit), target, unseen)
     return outputs
 
 
-def _made(make: Callable[[], nn.Module], samples: Samples, augment: Augment, recipe: NetRecipe) -> nn.Module:
+def _loss(output: Output, samples: Samples, recipe: NetRecipe) -> Tensor:
+    assert samples.target is not None
+    return recipe.loss(output, samples.target, samples.score)
+
+
+def _made(
+    make: Callable[[], nn.Module], samples: Samples, augment: Augment, recipe: NetRecipe, valid: Samples | None
+) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        return train_net(make(), samples, augment, recipe)
+        return train_net(make(), samples, augment, recipe, valid)
+
+
+def _zeros_like(output: Output) -> Output:
+    return Output(
+        torch.zeros_like(_known(output.logits)),
+        None if output.score is None else torch.zeros_like(output.score),
+        features={name: torch.zeros_like(feature) for name, feature in output.features.items()},
+        masks=output.masks,
+        present=output.present,
+    )
 
 
 def _fill(into: Output, own: Output, whole: Output, unseen: Tensor) -> None:
     """Write a fold net's outputs for the samples it has not seen, its features turned onto those of `whole`."""
-    _present(into.logits)[unseen] = _present(own.logits)[unseen]
+    _known(into.logits)[unseen] = _known(own.logits)[unseen]
+    if own.score is not None:
+        _known(into.score)[unseen] = own.score[unseen]
     for name, feature in own.features.items():
-        mask = own.masks.get(name)
+        if name.endswith(LOGITS):
+            into.features[name][unseen] = feature[unseen]
+            continue
+        mask = _there(own, name)
         seen = _positions(feature, mask, ~unseen)
         turn = Turn.onto(seen, _positions(whole.features[name], mask, ~unseen))
         part = _channels_last(feature[unseen]).float()
         turned = turn(part) if mask is None else torch.where(mask[unseen].unsqueeze(-1) > 0, turn(part), 0.0)
         into.features[name][unseen] = _channels_first(turned, feature.ndim).to(feature.dtype)
+
+
+def _there(output: Output, name: str) -> Tensor | None:
+    """Where a feature says something: its mask [N, T], or of a single modality's [N, D] its column of `present`."""
+    modality = name.split(".")[0]
+    if output.present is not None and modality in MODALITIES:
+        return output.present[:, MODALITIES.index(modality)]
+    return output.masks.get(name)
 
 
 def _positions(feature: Tensor, mask: Tensor | None, rows: Tensor) -> Tensor:
@@ -152,6 +228,6 @@ def _halved(feature: Tensor) -> Tensor:
     return feature.half() if feature.ndim > 2 else feature.float()
 
 
-def _present(tensor: Tensor | None) -> Tensor:
-    assert tensor is not None, "nets of a task classify"
+def _known(tensor: Tensor | None) -> Tensor:
+    assert tensor is not None, "nets of a task classify, and all alike"
     return tensor

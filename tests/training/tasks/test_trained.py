@@ -2,11 +2,14 @@
 
 import pytest
 import torch
+from torch import nn
 
+from training.models.answer import ScoredHead
+from training.outputs import Output
 from training.tasks.base import Samples
 from training.tasks.face_students import ResidualStudent
 from training.tasks.text_students import LstmStudent
-from training.tasks.trained import NetRecipe, out_of_fold_nets, outputs_of, train_net
+from training.tasks.trained import NetRecipe, ScoredRecipe, out_of_fold_nets, outputs_of, train_net
 
 RECIPE = NetRecipe(epochs=15, learning_rate=1e-2, batch=16)
 VALUES = (-1.0, 1.0)
@@ -88,3 +91,76 @@ def test_outputs_in_parts_are_the_outputs_of_the_whole():
     torch.testing.assert_close(parts.logits, whole.logits)
     assert parts.features["h2"].dtype == torch.float16
     assert torch.equal(parts.masks["h1"], whole.masks["h1"])
+
+
+class Listener(nn.Module):
+    """Reads utterances, and refuses a part of a conversation."""
+
+    def __init__(self, width: int = 6) -> None:
+        super().__init__()
+        self.state, self.alone, self.head = nn.Linear(4, width), nn.Linear(width, 2), ScoredHead(width, VALUES)
+
+    def forward(self, inputs):
+        conversation, turns = inputs["conversation"], inputs["turns"]
+        assert (torch.bincount(conversation)[conversation] == turns).all()
+        present = inputs["present"]
+        state = self.state(inputs["text"]).tanh() * present[:, 2:]
+        logits, score = self.head(state)
+        features = {"text": state, "text.logits": self.alone(state), "penultimate": state}
+        return Output(logits, score, features=features, present=present)
+
+
+def dialogues(count: int, first: int = 0) -> Samples:
+    """Conversations of 2 to 4 turns; every seventh utterance has no text."""
+    generator = torch.Generator().manual_seed(first)
+    lengths = 2 + torch.arange(count) % 3
+    unit = (first + torch.arange(count)).repeat_interleave(lengths)
+    text = torch.randn(len(unit), 4, generator=generator)
+    present = torch.zeros(len(unit), 3)
+    present[:, 2] = (torch.arange(len(unit)) % 7 > 0).float()
+    score = (text[:, 0] / 2).clamp(-1, 1)
+    inputs = {"text": text, "present": present, "conversation": unit, "turns": lengths.repeat_interleave(lengths)}
+    return Samples(inputs, (score > 0).long(), score, ids=[str(i) for i in unit.tolist()], present=present, unit=unit)
+
+
+SCORED = ScoredRecipe(epochs=10, learning_rate=2e-2, batch=5, weight_decay=0.0, smoothing=0.0)
+
+
+def test_conversations_stay_whole_and_scores_are_learned():
+    samples = {"train": dialogues(40), "valid": dialogues(10, 100), "test": dialogues(10, 200)}
+    train = samples["train"]
+    outputs = out_of_fold_nets(Listener, samples, train.unit % 3, same, SCORED)
+    absent = train.present[:, 2] == 0
+    assert not outputs["train"].features["text"][absent].any()
+    for split in ("train", "test"):
+        there = samples[split].present[:, 2] > 0
+        assert (outputs[split].score - samples[split].score)[there].abs().mean() < 0.15
+        assert torch.equal(outputs[split].present, samples[split].present)
+    # Logits have axes of their own: they are what the fold's net says, not turned.
+    unseen = train.unit % 3 == 1
+    torch.manual_seed(SCORED.seed)
+    kept = train.take(torch.nonzero(~unseen)[:, 0])
+    net = train_net(Listener(), kept, same, SCORED, samples["valid"])
+    own = outputs_of(net, train.inputs, unit=train.unit)
+    torch.testing.assert_close(outputs["train"].features["text.logits"][unseen], own.features["text.logits"][unseen])
+    torch.testing.assert_close(outputs["train"].score[unseen], own.score[unseen])
+
+
+def test_the_epoch_with_the_least_loss_on_valid_is_kept():
+    train, valid = dialogues(6), dialogues(12, 100)
+    train.target[:] = 1 - train.target  # So what it learns is wrong, more so with every epoch.
+
+    def loss_after(epochs, judge):
+        torch.manual_seed(3)
+        net = train_net(Listener(), train, same, ScoredRecipe(epochs=epochs, learning_rate=1e-2, batch=3), judge)
+        return SCORED.loss(outputs_of(net, valid.inputs, unit=valid.unit), valid.target, valid.score)
+
+    assert loss_after(12, valid) < loss_after(12, None)
+
+
+def test_the_loss_of_scores():
+    output = Output(torch.tensor([[0.0, 2.0], [1.0, 0.0]]), torch.tensor([0.5, -0.25]))
+    target, score = torch.tensor([1, 0]), torch.tensor([1.0, -0.5])
+    plain = NetRecipe(epochs=1, smoothing=0.0).loss(output, target, score)
+    scored = ScoredRecipe(epochs=1, smoothing=0.0, score=2.0).loss(output, target, score)
+    assert scored - plain == pytest.approx(2 * (0.25 + 0.0625) / 2)

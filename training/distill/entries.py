@@ -57,7 +57,7 @@ def resolved(recipe: Table) -> Table:
     weighers = [made.weigher, *(method.weigher for method in made.methods if method.weigher is not None)]
     options = [_options(METHODS, method) for method in made.methods]
     options += [_options(WEIGHERS, weigher) for weigher in weighers]
-    learned = any(WEIGHERS[weigher.name].meta_learned for weigher in weighers)
+    learned = any(WEIGHERS[weigher.name](**weigher.options).meta_learned for weigher in weighers)
     options += [_options(STEPS, step) for step in (*made.step, *([Choice("meta")] if learned else []))]
     return {**recipe, "options": options}
 

@@ -180,7 +180,7 @@ class Recipe:
     def needs_held_out(self) -> bool:
         """Whether an outer step learns on samples that are kept from the student."""
         weighers = [self.weigher, *(method.weigher for method in self.methods if method.weigher is not None)]
-        meta_learned = any(WEIGHERS[choice.name].meta_learned for choice in weighers)
+        meta_learned = any(WEIGHERS[choice.name](**choice.options).meta_learned for choice in weighers)
         return bool(self.step) or (bool(self.methods) and meta_learned)
 
     @property

@@ -18,6 +18,15 @@ teacher who is more certain than the student loses weight however right it is. I
 or the most overfit one wins. `"terms"` lets the gradient of the weighted terms learn the weights, for teachers
 without logits; it prefers whom the student follows most easily, and ends with one teacher.
 
+`"meta"` (ours) asks what the attention is for: is the student that has listened to this mixture better off? theta and v
+learn in the outer step of MMKD (`training/steps/meta.py`), as the net of the weigher `meta` does,
+
+    (theta, v) <- Adam((theta, v), grad CE(S'(theta, v); held-out)),    S' = S - a grad_S mean_B sum_k w_k L_k
+
+S: the student's parameters; L_k: the methods' terms of teacher k, or of edge k where a method's sources are edges. So
+no teacher needs logits, and no overfit one wins: held-out samples decide. `penalty` has no part in it, the outer step
+has a weight decay.
+
 Differences to the authors' code: theta starts at 0, so that training begins with the uniform ensemble, where theirs is
 drawn from a gaussian; beta is detached; their penalty of .1 on the sum of squares, independent of the size of the
 batch, is a hyper-parameter; they train the adapter for 80 epochs before the student and then freeze it, here both
@@ -46,9 +55,9 @@ class AttentionSelectConfig:
     """The student's layer that is pooled; empty for its last."""
     pooling: Literal["max", "mean"] = "max"
     """How a sequence or a map becomes one vector."""
-    learn_from: Literal["mixture", "labels", "terms"] = "mixture"
-    """What teaches the attention: how the mixture of the teachers' answers resembles the student, how right it is, or
-    the weighted terms of the methods."""
+    learn_from: Literal["mixture", "labels", "terms", "meta"] = "mixture"
+    """What teaches the attention: how the mixture of the teachers' answers resembles the student, how right it is, the
+    weighted terms of the methods, or held-out samples in an outer step."""
     temperature: float = 4.0
     """T of the mixture that resembles the student."""
     penalty: float = 1e-3
@@ -56,7 +65,7 @@ class AttentionSelectConfig:
 
     def __post_init__(self) -> None:
         checks.choice(self, "pooling", ("max", "mean"))
-        checks.choice(self, "learn_from", ("mixture", "labels", "terms"))
+        checks.choice(self, "learn_from", ("mixture", "labels", "terms", "meta"))
         checks.number(self, "temperature", above=0)
         checks.number(self, "penalty", least=0)
 
@@ -113,6 +122,11 @@ class AttentionSelect(Weigher):
         self.theta = nn.Parameter(torch.zeros(0, 0))
         self.v = nn.Parameter(torch.zeros(0))
 
+    @property
+    def meta_learned(self) -> bool:
+        """Where held-out samples teach the attention."""
+        return bool(self.config.learn_from == "meta")
+
     def build(self, student: Output, teachers: Mapping[str, Output]) -> None:
         """Create theta [K, D] and v [D]."""
         feature = self._feature(student)
@@ -121,13 +135,15 @@ class AttentionSelect(Weigher):
         self.v = nn.Parameter(torch.randn(width).to(feature) / width**0.5)
 
     def weigh(self, student: Output, teachers: Mapping[str, Output], batch: Batch) -> Tensor:
-        """Return the weights [B, K]; they carry a gradient only where the terms are to teach them."""
+        """Return the weights [B, K]; they carry a gradient only where the loss is to teach them."""
         require_built(self.name, len(self.theta), teachers)
         weights = attention_weights(self._feature(student), self.theta, self.v)
-        return weights if self.config.learn_from == "terms" else weights.detach()
+        return weights if self.config.learn_from in ("terms", "meta") else weights.detach()
 
     def terms(self, student: Output, teachers: Mapping[str, Output], batch: Batch) -> Terms:
-        """Return the loss of the attention, with the student as a constant."""
+        """Return the loss of the attention, with the student as a constant; none where it learns in an outer step."""
+        if self.meta_learned:
+            return {}
         feature = self._feature(student)
         penalty = self.config.penalty * (self.theta.square().sum() + self.v.square().sum())
         loss = penalty.expand(len(feature))

@@ -25,14 +25,17 @@ class Weigher(nn.Module, ABC):
     equation: ClassVar[str]
     needs: ClassVar[frozenset[str]]
     Config: ClassVar[type[Any]]
-    meta_learned: ClassVar[bool] = False
-    """The parameters belong to an outer step on held-out samples (`training/steps/meta.py`), not to the optimiser of
-    the student."""
 
     def __init__(self, **hyperparameters: Any) -> None:
         """Check and keep the hyper-parameters; raises TypeError or ValueError that names the wrong one."""
         super().__init__()
         self.config = self.Config(**hyperparameters)
+
+    @property
+    def meta_learned(self) -> bool:
+        """Whether the parameters belong to an outer step on held-out samples (`training/steps/meta.py`), and not to the
+        optimiser of the student."""
+        return False
 
     def build(self, student: Output, teachers: Mapping[str, Output]) -> None:
         """Create what is trainable from the shapes of example outputs; called once, before the optimiser is made.

@@ -54,12 +54,16 @@ class Meta(Weigher):
     equation = "w = softmax(W_2 relu(W_1 [z_1; ...; z_K; z_s])), phi <- phi - b grad_phi CE(theta'(phi); hard held-out)"
     needs = frozenset({"logits", "target"})
     Config = MetaWeigherConfig
-    meta_learned = True
 
     def __init__(self, **hyperparameters: object) -> None:
         super().__init__(**hyperparameters)
         self.net = nn.Sequential()
         self._teachers = 0
+
+    @property
+    def meta_learned(self) -> bool:
+        """Always."""
+        return True
 
     def build(self, student: Output, teachers: Mapping[str, Output]) -> None:
         """Create the net from the widths of the outputs."""

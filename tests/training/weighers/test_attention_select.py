@@ -154,3 +154,16 @@ def test_labels_must_be_there_to_learn_from(world):
 def test_wrong_hyperparameters_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         AttentionSelect(**wrong)
+
+
+def test_held_out_samples_teach_it_in_an_outer_step_alone(world):
+    student, teachers, batch = world()
+    student.features["h"].requires_grad_()
+    weigher = AttentionSelect(learn_from="meta")
+    weigher.build(student, teachers)
+    assert weigher.meta_learned
+    assert not AttentionSelect(learn_from="labels").meta_learned
+    assert weigher.terms(student, teachers, batch) == {}
+    weigher.weigh(student, teachers, batch)[:, 1].sum().backward()
+    assert weigher.theta.grad.abs().sum() > 0
+    assert student.features["h"].grad is None

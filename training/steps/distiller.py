@@ -53,6 +53,8 @@ class Losses:
     weights: dict[str, Tensor] = field(default_factory=dict)
     """`weight/teacher` -> its weights; `weight/method/source` where a method has a weigher of its own, and
     `weight/method/source>stream` where it weighs its edges itself."""
+    learned: list[Tensor] = field(default_factory=list)
+    """[B, K] of every weigher whose weights carry a gradient."""
 
     @property
     def per_sample(self) -> Tensor:
@@ -153,6 +155,8 @@ class Distiller(nn.Module):
             if label in self._own_sources:
                 weights[label] = among_present(weights[label], sources[label])
             losses.weights |= {f"weight/{prefix}{name}": weights[label][:, k] for k, name in enumerate(sources[label])}
+            if weights[label].requires_grad:
+                losses.learned.append(weights[label])
             for name, term in weigher.terms(output, sources[label], batch).items():
                 losses.auxiliary = losses.auxiliary + term
                 losses.terms[f"{prefix}{name}"] = term

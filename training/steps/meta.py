@@ -84,12 +84,8 @@ class MetaStepConfig:
 
 def unevenness(losses: Losses) -> Tensor:
     """Return the mean of KL(uniform || w) over the samples and the weighers that learn: 0 for equal weights."""
-    learning: dict[str, list[Tensor]] = {}
-    for name, weights in losses.weights.items():
-        if weights.requires_grad:
-            learning.setdefault(name.rpartition("/")[0], []).append(weights)
     # A weight that has underflowed would have no gradient that leads it back.
-    logs = [-torch.stack(group).clamp(min=1e-12).log().mean() - math.log(len(group)) for group in learning.values()]
+    logs = [-weights.clamp(min=1e-12).log().mean() - math.log(weights.shape[1]) for weights in losses.learned]
     return torch.stack(logs).mean()
 
 

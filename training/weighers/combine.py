@@ -32,7 +32,7 @@ def total(terms: Terms, weights: Tensor, teachers: Iterable[str]) -> Tensor:
         raise ValueError("there are no terms to add: the method returned an empty mapping")
     parts = []
     for name, term in terms.items():
-        _, slash, teacher = name.rpartition("/")
+        _, slash, teacher = name.partition("/")  # A teacher's name may have slashes of its own: hf:OWNER/NAME.
         if slash and teacher not in column:
             raise ValueError(f"term {name!r} belongs to no teacher: there are {', '.join(column)}")
         parts.append(term * weights[:, column[teacher]] if slash else term)

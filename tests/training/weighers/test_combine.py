@@ -27,3 +27,9 @@ def test_what_does_not_fit_is_refused(draw):
         total({"kd/a": draw(4)}, draw(4, 3), ["a", "b"])
     with pytest.raises(ValueError, match="no terms"):
         total({}, draw(4, 2), ["a", "b"])
+
+
+def test_a_teachers_name_may_have_slashes(draw):
+    term, weights = draw(4), draw(4, 2).softmax(1)
+    mixed = total({"kd/hf:owner/name": term}, weights, ["a", "hf:owner/name"])
+    torch.testing.assert_close(mixed, term * weights[:, 1])

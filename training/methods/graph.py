@@ -87,12 +87,16 @@ class Graph(Structured):
         for name, stream in streams.items():
             x = knowledge(stream)
             present = there(stream, x)
-            edges[name] = as_output(self.in_context(name, x, present, unit), classes, present)
+            edges[name] = as_output(self.in_context(x, present, unit), classes, present)
         return edges
 
-    def in_context(self, edge: str, x: Tensor, present: Tensor, unit: Tensor | None) -> Tensor:
-        """Return x [B, D] smoothed over its neighbours."""
+    def in_context(self, x: Tensor, present: Tensor, unit: Tensor | None) -> Tensor:
+        """Return x [B, D] smoothed over its neighbours; 0 where it is not present."""
         return smoothed(x, present, unit, self.config.context, self.config.smoothing)
+
+    def has_context(self, edge: str) -> bool:
+        """Every edge has."""
+        return True
 
 
 @cache

@@ -35,7 +35,7 @@ from training.methods.adapted import placed, regressor
 from training.methods.base import Method, Terms
 from training.methods.numerics import unit
 from training.methods.responses import require_teachers
-from training.methods.streams import LAYER, Streams, answers_of, classes_of, own_streams, streams_of, there
+from training.methods.streams import LAYER, Streams, answers_of, classes_of, own_streams, presence, streams_of, there
 from training.outputs import Batch, Output
 
 
@@ -60,6 +60,31 @@ def shares(force: Tensor, own: Tensor, part: float) -> Tensor:
     total = force.sum(1, keepdim=True)
     drawn = force / torch.where(total > 0, total, 1.0)
     return (1 - part) * drawn + part * own.to(force.dtype) / own.sum(1, keepdim=True).clamp_min(1)
+
+
+@dataclass(frozen=True)
+class Bodies:
+    """The S streams of a teacher for the B samples of a batch, N = S B in all, stream after stream."""
+
+    directions: dict[str, Tensor]
+    """By stream, [B, D] of length 1."""
+    logits: Tensor
+    """[N, C]."""
+    mass: Tensor
+    """[N], in bits; 0 where a sample lacks the stream."""
+    own: Tensor
+    """Bool [B, N]: which belong to each sample, of those that are there."""
+
+    @classmethod
+    def of(cls, streams: Streams) -> "Bodies":
+        """Read what attracts."""
+        logits, present = torch.cat([answers_of(stream) for stream in streams.values()]), presence(streams)
+        return cls(
+            {name: unit(stream.features[LAYER]) for name, stream in streams.items()},
+            logits,
+            torch.where(present.T.flatten(), information(logits), 0.0),
+            torch.cat([torch.diag(column) for column in present.unbind(1)], dim=1),
+        )
 
 
 @dataclass(frozen=True)
@@ -133,32 +158,28 @@ class Gravitation(Method):
         streams, terms = own_streams(student), {}
         self._weights = {}
         for name, teacher in teachers.items():
-            bodies = streams_of(name, teacher)
+            bodies = Bodies.of(streams_of(name, teacher))
             drawn = torch.stack([self._drawn(stream, own, bodies) for stream, own in streams.items()])
-            count = torch.stack([there(own, drawn[0]) for own in streams.values()]).sum(0).clamp_min(1)
-            terms[f"{self.name}/{name}"] = drawn.sum(0) / count
+            terms[f"{self.name}/{name}"] = drawn.sum(0) / presence(streams).sum(1).clamp_min(1)
         return terms
 
-    def _drawn(self, stream: str, own: Output, bodies: Streams) -> Tensor:
+    def _drawn(self, stream: str, own: Output, bodies: Bodies) -> Tensor:
         """What draws one of the student's streams to a teacher's, [B]; 0 where the sample lacks the stream."""
         config = self.config
-        forces, owns, transfers = [], [], []
-        for name, body in bodies.items():
-            if _key(stream, name) not in self.projections:
-                raise ValueError(f"{self.name} was built without {name} for {stream!r}; build it with all outputs")
-            projected = self.projections[_key(stream, name)](own.features[LAYER])
-            apart = 1 - unit(projected) @ unit(body.features[LAYER]).T
-            answers = pairwise_kl(answers_of(body) / config.temperature, answers_of(own) / config.temperature)
-            present = there(body, apart)
-            mass = torch.where(present, information(answers_of(body)), 0.0)
-            forces.append(mass / (2 * apart + config.softening**2))
-            owns.append(torch.diag(present))
-            transfers.append(config.response * config.temperature**2 * answers + config.feature * apart)
-        weights = shares(torch.cat(forces, 1), torch.cat(owns, 1), config.own)
-        present = there(own, weights)
-        split = weights.detach().view(len(weights), len(bodies), -1).sum(2)
-        self._weights |= {f"{name}>{stream}": torch.where(present, split[:, s], 0.0) for s, name in enumerate(bodies)}
-        return torch.where(present, (weights * torch.cat(transfers, 1)).sum(1), 0.0)
+        present = there(own, answers_of(own))
+        apart = torch.cat([1 - self._cosines(stream, own, name, x) for name, x in bodies.directions.items()], dim=1)
+        answers = pairwise_kl(bodies.logits / config.temperature, answers_of(own) / config.temperature)
+        weights = shares(bodies.mass / (2 * apart + config.softening**2), bodies.own, config.own)
+        split = weights.detach().view(len(weights), len(bodies.directions), -1).sum(2)
+        split = torch.where(present.unsqueeze(1), split, 0.0)
+        self._weights |= {f"{name}>{stream}": split[:, s] for s, name in enumerate(bodies.directions)}
+        transfers = config.response * config.temperature**2 * answers + config.feature * apart
+        return torch.where(present, (weights * transfers).sum(1), 0.0)
+
+    def _cosines(self, stream: str, own: Output, name: str, directions: Tensor) -> Tensor:
+        if _key(stream, name) not in self.projections:
+            raise ValueError(f"{self.name} was built without {name} for {stream!r}; build it with all outputs")
+        return unit(self.projections[_key(stream, name)](own.features[LAYER])) @ directions.T
 
 
 def _key(stream: str, body: str) -> str:

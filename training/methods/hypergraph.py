@@ -14,8 +14,10 @@ so takes the place of W, for every sample and stream k of the student at the utt
 
     (1 - s) x + s m_e,    s = `smoothing`,
 
-the node's own answer drawn to its conversation; over `utterance` the mean of its streams. All other symbols, and all
-options, are those of `graph` (`training.methods.structured`), which differs from this in nothing but the structure.
+the node's own answer drawn to its conversation; over `utterance` the mean of its streams: of their probabilities, and
+of their directions in columns of their own, as widths differ, which is all directions side by side. All other symbols,
+and all options, are those of `graph` (`training.methods.structured`), which differs from this in nothing but the
+structure.
 
 With `distance = "kl"` the student's answers are averaged over the context as well, and hyperedges compared:
 KL(teachers' ‖ student's), on those that are reliable, which are here the sure ones (`reliability`), as the authors'
@@ -24,12 +26,10 @@ where logarithms are expected (`log_target`), so that the optimum is another dis
 KL is that of the formula, a sum over classes. Where it differs from Luo's code is said in `graph`.
 """
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from training.methods.streams import Streams, as_output, classes_of, knowledge, there
 from training.methods.structured import Structured, StructuredConfig
@@ -50,18 +50,6 @@ def messages(x: Tensor, hypergraph: "IndexedHypergraph") -> Tensor:
     return total / sizes.clamp_min(1).unsqueeze(1)
 
 
-def side_by_side(nodes: Sequence[Tensor], classes: int) -> Tensor:
-    """Return knowledge of S streams, each [B, C + D_s], as [B, S, C + sum of D]: answers first, each stream's direction
-    in columns of its own."""
-    widths = [x.shape[1] - classes for x in nodes]
-    before = [sum(widths[:s]) for s in range(len(widths))]
-    blocks = [
-        torch.cat([x[:, :classes], functional.pad(x[:, classes:], (start, sum(widths) - start - width))], dim=1)
-        for x, start, width in zip(nodes, before, widths, strict=True)
-    ]
-    return torch.stack(blocks, dim=1)
-
-
 class Hypergraph(Structured):
     """Hyperedges: all utterances of a conversation in one stream, and all streams of one utterance."""
 
@@ -79,31 +67,30 @@ class Hypergraph(Structured):
 
     def arriving(self, streams: Streams, unit: Tensor | None) -> dict[str, Output]:
         """Return what `stream.context` and `utterance` tell."""
-        nodes = [knowledge(stream) for stream in streams.values()]
-        classes = classes_of(streams)
-        present = torch.stack([there(stream, x) for stream, x in zip(streams.values(), nodes, strict=True)], dim=1)
-        structure = _structure(present, unit)
-        told = messages(structure.gather(side_by_side(nodes, classes)), structure.hypergraph)
-        edges, start = {}, classes
-        for s, (name, x) in enumerate(zip(streams, nodes, strict=True)):
-            end = start + x.shape[1] - classes
-            context = told[structure.edges[:, s]]
-            mean = torch.cat([context[:, :classes], context[:, start:end]], dim=1)
-            edges[f"{name}.context"] = as_output(self._drawn(x, mean), classes, present[:, s])
-            start = end
-        edges[UTTERANCE] = as_output(told[structure.edges[:, -1]], classes, present.any(1))
+        classes, edges, nodes, presence = classes_of(streams), {}, [], []
+        for name, stream in streams.items():
+            x = knowledge(stream)
+            present = there(stream, x)
+            edges[f"{name}.context"] = as_output(self.in_context(x, present, unit), classes, present)
+            nodes.append(x)
+            presence.append(present)
+        structure = _structure(torch.stack(presence, dim=1), unit)
+        answers = structure.gather(torch.stack([x[:, :classes] for x in nodes], dim=1))
+        told = messages(answers, structure.hypergraph)[structure.edges[:, -1]]
+        beside = torch.cat([told, *(x[:, classes:] for x in nodes)], dim=1)
+        edges[UTTERANCE] = as_output(beside, classes, torch.stack(presence).any(0))
         return edges
 
-    def in_context(self, edge: str, x: Tensor, present: Tensor, unit: Tensor | None) -> Tensor:
-        """Return x [B, D] drawn to the mean of its conversation; over `utterance` as it is."""
-        if edge == UTTERANCE:
-            return x
+    def in_context(self, x: Tensor, present: Tensor, unit: Tensor | None) -> Tensor:
+        """Return x [B, D] drawn to the mean of its conversation; 0 where it is not present."""
         structure = _structure(present.unsqueeze(1), unit)
         mean = messages(structure.gather(x.unsqueeze(1)), structure.hypergraph)[structure.edges[:, 0]]
-        return torch.where(present.unsqueeze(1), self._drawn(x, mean), 0.0)
+        part = self.config.smoothing
+        return torch.where(present.unsqueeze(1), (1 - part) * x + part * mean, 0.0)
 
-    def _drawn(self, x: Tensor, mean: Tensor) -> Tensor:
-        return (1 - self.config.smoothing) * x + self.config.smoothing * mean
+    def has_context(self, edge: str) -> bool:
+        """All but that of the utterance."""
+        return edge != UTTERANCE
 
 
 def _structure(present: Tensor, unit: Tensor | None) -> "MultimodalHypergraph":

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from contract.labels import MODALITIES
 from training.methods.modalities import fused_layer, modalities_of, representation, rows_with
-from training.methods.numerics import unit
+from training.methods.numerics import length, unit
 from training.outputs import Output
 
 Streams = Mapping[str, Output]
@@ -51,12 +51,17 @@ def there(stream: Output, like: Tensor) -> Tensor:
     return (stream.present > 0).any(1)
 
 
+def presence(streams: Streams) -> Tensor:
+    """Whether each sample has each stream, bool [B, K]."""
+    return torch.stack([there(stream, answers_of(stream)) for stream in streams.values()], dim=1)
+
+
 def among_present(weights: Tensor, streams: Streams) -> Tensor:
     """Give the weights [B, K] of streams that a sample lacks to its others, in proportion: rows still sum to 1.
 
     They are equal where the others had none, and all 0 for a sample that lacks every stream.
     """
-    present = torch.stack([there(stream, weights) for stream in streams.values()], dim=1)
+    present = presence(streams)
     kept = torch.where(present, weights, 0.0)
     whole = kept.sum(dim=1, keepdim=True)
     even = present.to(weights.dtype) / present.sum(dim=1, keepdim=True).clamp_min(1)
@@ -71,7 +76,8 @@ def answers_of(stream: Output) -> Tensor:
 
 def apart(x: Tensor, y: Tensor) -> Tensor:
     """Return 1 - cos, [...], of vectors [..., D]; 1 where either is zero."""
-    return 1 - (unit(x) * unit(y)).sum(-1)
+    lengths = length(x) * length(y)
+    return 1 - torch.where(lengths > 0, (x * y).sum(-1) / torch.where(lengths > 0, lengths, 1.0), 0.0)
 
 
 def sureness(logits: Tensor) -> Tensor:

@@ -35,6 +35,7 @@ from training.methods.streams import (
     answers_of,
     apart,
     own_streams,
+    presence,
     shown,
     streams_of,
     sureness,
@@ -114,8 +115,12 @@ class Structured(Method):
         """Return what arrives over every edge at every utterance, of the teachers' streams; `unit` as in Batch."""
 
     @abstractmethod
-    def in_context(self, edge: str, x: Tensor, present: Tensor, unit: Tensor | None) -> Tensor:
-        """Return x [B, D] of nodes that are `present` [B], averaged over the context that the edge averages over."""
+    def in_context(self, x: Tensor, present: Tensor, unit: Tensor | None) -> Tensor:
+        """Return x [B, D] of the nodes of a stream that are `present` [B], averaged over their context; 0 elsewhere."""
+
+    @abstractmethod
+    def has_context(self, edge: str) -> bool:
+        """Whether what arrives over the edge is averaged over a context."""
 
     @property
     def weighs_sources(self) -> bool:
@@ -157,18 +162,14 @@ class Structured(Method):
         if tuple(edges) != self._edges:
             built = ", ".join(self._edges) or "nothing; call build(student, teachers) once"
             raise ValueError(f"{self.name} was built for {built}, and now the edges are {', '.join(edges)}")
-        distances = torch.stack([self._distances(k, own, edges, batch.unit) for k, own in streams.items()], dim=1)
-        count = torch.stack([there(own, distances) for own in streams.values()], dim=1).sum(1).clamp_min(1)
+        distances, count = self._distances(streams, edges, batch.unit), presence(streams).sum(1).clamp_min(1)
         if self.weighs_sources:
             per_edge = 2 * distances.sum(1) / count.unsqueeze(1)
             return {f"{self.name}/{edge}": per_edge[:, e] for e, edge in enumerate(edges)}
         prior = self._prior(edges, distances)
-        weights = torch.stack([self._weigh(k, own, edges, prior) for k, own in streams.items()], dim=1)
-        self._weights = {
-            f"{edge}>{stream}": weights[:, k, e].detach()
-            for k, stream in enumerate(streams)
-            for e, edge in enumerate(edges)
-        }
+        weights = self._weigh(streams, edges, prior)
+        names = [f"{edge}>{stream}" for stream in streams for edge in edges]
+        self._weights = dict(zip(names, weights.detach().flatten(1).unbind(1), strict=True))
         terms = {self.name: ((weights + prior.unsqueeze(1)) * distances).sum((1, 2)) / count}
         if self.config.edges == "learned":
             drawn = (weights - prior.unsqueeze(1)).mean(0).square().sum(1).mean()
@@ -193,30 +194,36 @@ class Structured(Method):
             edge.present = shown(reliable, said)
         return edges
 
-    def _distances(self, stream: str, own: Output, edges: Streams, unit: Tensor | None) -> Tensor:
-        """[B, E]; 0 where the node or the edge is not there."""
-        present = there(own, answers_of(own))
-        distances = []
-        for name, edge in edges.items():
-            projected = self.projections[_key(stream, name)](own.features[LAYER])
-            answers = self._answers_apart(name, answers_of(own), answers_of(edge), present, unit)
-            features = apart(projected, edge.features[LAYER])
-            distance = self.config.logit_weight * answers + self.config.feature_weight * features
-            distances.append(torch.where(present & there(edge, answers), distance, 0.0))
-        return torch.stack(distances, dim=1)
+    def _distances(self, streams: Streams, edges: Streams, unit: Tensor | None) -> Tensor:
+        """[B, K, E]; 0 where the node or the edge is not there."""
+        answers = self._answers_apart(streams, edges, unit)
+        features = [
+            apart(self.projections[_key(k, name)](own.features[LAYER]), edge.features[LAYER])
+            for k, own in streams.items()
+            for name, edge in edges.items()
+        ]
+        apart_by = torch.stack(features, dim=1).view_as(answers)
+        distances = self.config.logit_weight * answers + self.config.feature_weight * apart_by
+        return torch.where(presence(streams).unsqueeze(2) & presence(edges).unsqueeze(1), distances, 0.0)
 
-    def _answers_apart(self, edge: str, own: Tensor, arriving: Tensor, present: Tensor, unit: Tensor | None) -> Tensor:
-        if own.shape != arriving.shape:
+    def _answers_apart(self, streams: Streams, edges: Streams, unit: Tensor | None) -> Tensor:
+        """[B, K, E]."""
+        own, arriving = (torch.stack([answers_of(x) for x in outputs.values()], dim=1) for outputs in (streams, edges))
+        if own.shape[::2] != arriving.shape[::2]:
             raise ValueError(
-                f"{self.name}: the student answers {tuple(own.shape)} and {tuple(arriving.shape)} arrives over {edge}; "
-                "both need the same samples and the same classes in the same order"
+                f"{self.name}: the student answers {own.shape[0]} samples in {own.shape[2]} classes, and what arrives "
+                f"is of {arriving.shape[0]} in {arriving.shape[2]}; both need the same in the same order"
             )
-        temperature = self.config.temperature
+        own, arriving, temperature = own.unsqueeze(2), arriving.unsqueeze(1), self.config.temperature
         if self.config.distance == "cosine":
             return apart((own / temperature).softmax(-1), (arriving / temperature).softmax(-1))
-        averaged = self.in_context(edge, torch.where(present.unsqueeze(1), own.softmax(-1), 0.0), present, unit)
-        averaged = averaged.clamp_min(torch.finfo(averaged.dtype).tiny).log()
-        return temperature**2 * kl(arriving / temperature, averaged / temperature)
+        # Of streams that are not there nothing is used.
+        averaged = [self.in_context(answers_of(k).softmax(-1), there(k, own), unit) for k in streams.values()]
+        smallest = torch.finfo(own.dtype).tiny
+        in_context = torch.stack(averaged, dim=1).clamp_min(smallest).log().unsqueeze(2)
+        contextual = torch.tensor([self.has_context(edge) for edge in edges], device=own.device).unsqueeze(1)
+        student = torch.where(contextual, in_context, own.log_softmax(-1))
+        return temperature**2 * kl(arriving / temperature, student / temperature)
 
     def _prior(self, edges: Streams, like: Tensor) -> Tensor:
         """[B, E]; among the edges over which something arrives."""
@@ -225,13 +232,13 @@ class Structured(Method):
         shares = torch.tensor(numbers, dtype=like.dtype, device=like.device) / sum(numbers)
         return among_present(shares.expand(len(like), -1), edges)
 
-    def _weigh(self, stream: str, own: Output, edges: Streams, prior: Tensor) -> Tensor:
-        """w [B, E] of one of the student's streams."""
+    def _weigh(self, streams: Streams, edges: Streams, prior: Tensor) -> Tensor:
+        """w, [B, K, E]."""
         if self.config.edges == "uniform":
-            return prior
+            return prior.unsqueeze(1).expand(-1, len(streams), -1)
         codes = torch.stack([self.readers[_key(name)](_read(edge)) for name, edge in edges.items()], dim=1)
-        scores = self.config.sharpness * edge_scores(self.readers[_key(stream)](_read(own)), codes, self.v)
-        return among_present(scores.softmax(1), edges)
+        scores = [edge_scores(self.readers[_key(k)](_read(own)), codes, self.v) for k, own in streams.items()]
+        return torch.stack([among_present((self.config.sharpness * s).softmax(1), edges) for s in scores], dim=1)
 
 
 def _read(output: Output) -> Tensor:

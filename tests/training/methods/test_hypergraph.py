@@ -1,11 +1,10 @@
 """The structure of hyperedges; its loss is tested in test_structured."""
 
-import pytest
 import torch
 
 from training.methods import METHODS
 from training.methods.graph import smoothed
-from training.methods.hypergraph import messages, side_by_side
+from training.methods.hypergraph import messages
 from training.methods.streams import LAYER, knowledge, streams_of
 from training.models.hypergraph import IndexedHypergraph, smooth
 
@@ -33,16 +32,6 @@ def test_weighted_messages_sum_to_the_convolution(draw):
     x = draw(6, 3)
     told = messages(x, of_incidence(incidence))
     torch.testing.assert_close(smooth(x, of_incidence(incidence)), incidence @ told / 2)
-
-
-def test_streams_lie_side_by_side(draw):
-    nodes = [torch.cat([draw(2, 3), width * torch.ones(2, width)], dim=1) for width in (2, 1, 4)]
-    laid = side_by_side(nodes, 3)
-    assert laid.shape == (2, 3, 3 + 7)
-    for stream, (start, width) in enumerate([(3, 2), (5, 1), (6, 4)]):
-        assert torch.equal(laid[:, stream, :3], nodes[stream][:, :3])
-        assert laid[:, stream, start : start + width].eq(width).all()
-        assert laid[:, stream, 3:].sum().item() == pytest.approx(2 * width * width)
 
 
 def test_what_arrives_by_loops_over_hyperedges(world):
@@ -85,7 +74,7 @@ def test_hyperedges_of_two_are_the_edges_of_the_graph(world, draw):
         torch.testing.assert_close(one.features[LAYER], other.features[LAYER])
     x, present = draw(6, 3), torch.tensor([True, True, False, True, True, True])
     for method in (METHODS["graph"](context=1), METHODS["hypergraph"]()):
-        averaged = method.in_context("t.text.context", x, present, unit)
+        averaged = method.in_context(x, present, unit)
         torch.testing.assert_close(averaged, smoothed(x, present, unit, 1, 0.5))
 
 

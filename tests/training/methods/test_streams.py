@@ -79,7 +79,8 @@ def test_what_lacks_is_named(world):
 def test_weights_of_absent_streams_go_to_the_others():
     absent = [[1, 1, 0], [1, 0, 0], [0, 0, 0], [1, 1, 0]]
     streams = {
-        name: Output(present=torch.tensor([[float(row[k])] * 3 for row in absent])) for k, name in enumerate("abc")
+        name: Output(torch.zeros(4, 2), present=torch.tensor([[float(row[k])] * 3 for row in absent]))
+        for k, name in enumerate("abc")
     }
     weights = torch.tensor([[0.2, 0.3, 0.5], [0.1, 0.1, 0.8], [0.2, 0.3, 0.5], [0.0, 0.0, 1.0]])
     expected = torch.tensor([[0.4, 0.6, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.5, 0.5, 0.0]])

@@ -55,7 +55,7 @@ class StructuredConfig:
 
     edges: Literal["learned", "uniform", "weigher"] = "learned"
     """Who weighs the edges of a sample: weights of the method's own, nobody, or the method's weigher."""
-    prior: Literal["uniform"] | Mapping[str, float] = "uniform"
+    prior: Literal["uniform"] | dict[str, float] = "uniform"
     """What the weights are drawn to: `uniform`, or a number for every edge by its name; the numbers are divided by
     their sum."""
     smoothing: float = 0.5

@@ -128,7 +128,7 @@ class BottleneckFusion(Core):
 
     def read(self, tokens: list[Tensor], masks: Sequence[Tensor], there: Tensor) -> tuple[list[Tensor], Tensor]:
         """See Core."""
-        between = self.bottlenecks.expand(len(there), -1, -1)
+        between = self.bottlenecks.expand(there.shape[0], -1, -1)
         for layer in self.layers:
             tokens, between = layer(tokens, masks, between, there)
         states = [

@@ -1,4 +1,4 @@
-"""The cores of conversation students as the served `fusion` model: the same signature, far fewer parameters."""
+"""The cores of conversation students as the served `fusion` model: the same signature, fewer parameters."""
 
 import torch
 from torch import Tensor, nn

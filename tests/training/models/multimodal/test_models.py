@@ -5,7 +5,7 @@ import torch
 
 from contract.labels import MODALITIES
 from tests.training.models.multimodal.small import CONVERSATION, MODELS, VALUES, WIDTHS, inputs_of, scattered
-from training.models.answer import Head
+from training.models.answer import ScoredHead
 from training.models.multimodal import BcLstm
 from training.models.multimodal.utterances import ordered
 
@@ -168,15 +168,7 @@ def test_a_seed_gives_a_net(name):
 
 
 def test_the_head_can_be_another_one():
-    class Regression(Head):
-        def __init__(self, width, values, dropout=0.0):
-            super().__init__(width, values, dropout)
-            self.score = torch.nn.Linear(width, 1)
-
-        def forward(self, penultimate):
-            return super().forward(penultimate)[0], torch.tanh(self.score(penultimate)).squeeze(-1)
-
-    model = BcLstm(WIDTHS, VALUES, width=8, head=Regression).eval()
+    model = BcLstm(WIDTHS, VALUES, width=8, head=ScoredHead).eval()
     output = model(inputs_of())
     expected = torch.tanh(model.answer.head.score(output.features["penultimate"])).squeeze(-1)
     torch.testing.assert_close(output.score, expected)

@@ -1,8 +1,8 @@
 """CMU-MOSI (Zadeh et al. 2016): segments of monologues on films, with a sentiment from -3 to 3.
 
 The utterance features are those that were published with bc-LSTM (Poria et al. 2017), with its split by videos. The
-text and the video features were learned on the labels of its training part: see `training.tasks.mosi`. Gives segments
-in the order in which they were spoken; knows no model.
+text and the video features were learned on the labels of its training part, so what is measured inside that part with
+them says nothing. Gives segments in the order in which they were spoken; knows no model.
 """
 
 import hashlib

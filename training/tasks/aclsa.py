@@ -9,10 +9,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from training.models.answer import Head
 from training.models.attention import Attention, masked_bias
 from training.outputs import Output
 from training.tasks.base import Inputs
-from training.tasks.heads import Head, masked_mean
+from training.tasks.heads import masked_mean
 from training.tasks.text_students import finished, lengthened, run_recurrent, shortened
 
 _HEADS = 4

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from training.models.answer import Head
 from training.models.audio import CausalConv, SeparableBlock
 from training.outputs import Output
 from training.tasks.base import Inputs
-from training.tasks.heads import Head, masked_mean
+from training.tasks.heads import masked_mean
 
 FRAMES_PER_SLOT = 10
 """Log-mel frames of 10 ms in a slot of 100 ms."""

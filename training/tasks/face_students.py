@@ -5,10 +5,10 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from training.models.answer import Head
 from training.models.video import ResidualBlock
 from training.outputs import Output
 from training.tasks.base import Inputs
-from training.tasks.heads import Head
 
 
 class ResidualStudent(nn.Module):

@@ -1,11 +1,9 @@
-"""What every student ends with, and what the scores of teachers that only classify are."""
+"""What surrounds a head (training/models/answer.py): means over steps, and scores of teachers that only classify."""
 
 from torch import Tensor
 
-from training.models.answer import Head, expected_score
+from training.models.answer import expected_score
 from training.outputs import Output
-
-__all__ = ["Head", "expected_score", "masked_mean", "with_score"]
 
 
 def with_score(output: Output, values: Tensor) -> Output:

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from training.models.answer import Head
 from training.models.attention import masked_bias
 from training.models.text import VOCABULARY, EncoderLayer
 from training.outputs import Output
 from training.tasks.base import Inputs
-from training.tasks.heads import Head, masked_mean
+from training.tasks.heads import masked_mean
 
 
 class TransformerStudent(nn.Module):

@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor, nn
 
+from training.models.answer import Head
 from training.outputs import Output
 from training.tasks.audio_students import ConvStudent
 from training.tasks.base import Inputs
 from training.tasks.face_students import ResidualStudent
-from training.tasks.heads import Head
 from training.tasks.text_students import LstmStudent
 
 

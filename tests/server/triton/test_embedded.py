@@ -157,10 +157,13 @@ async def test_cancelled_start_leaves_nothing(small_repository: Path) -> None:
         await start
 
 
+# A shell ignores SIGINT for what it runs in the background, and children inherit that: the front end must not.
 FRONT_END = """
-import asyncio, sys
+import asyncio, signal, sys
 from pathlib import Path
 from server.triton.embedded import EmbeddedTriton
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 async def main():
     async with EmbeddedTriton(Path(sys.argv[1])):

@@ -1,0 +1,59 @@
+"""Hypergraphs, attention over their hyperedges, and weights learned on held-out conversations, all at once."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.training.distill.toy import TalkTask
+from training.distill.recipe import recipe_of
+from training.distill.trainer import distil
+
+RECIPE = tomllib.loads("""
+task = "talk"
+teachers = ["good", "fair"]
+weigher = { name = "attention_select", learn_from = "meta" }
+
+[[methods]]
+name = "hypergraph"
+edges = "weigher"
+
+[[step]]
+name = "meta"
+every = 2
+batch_size = 4   # conversations
+buffer_size = 16
+
+[budget]         # batches of conversations
+steps = 12
+batch = 8
+evaluations = 3
+learning_rate = 2e-3
+patience = 8
+""")
+HYPEREDGES = {"good.fused.context", "fair.fused.context", "utterance"}
+
+
+def test_attention_over_hyperedges_learns_on_held_out_conversations(tmp_path: Path) -> None:
+    recipe = recipe_of(RECIPE)
+    assert recipe.needs_held_out
+    report = distil(recipe, TalkTask(), tmp_path)
+    course = report["weights"]
+    assert set(course) == {"steps", *(f"hypergraph/{edge}" for edge in HYPEREDGES)}
+    shares = torch.tensor([values for name, values in course.items() if name != "steps"])
+    torch.testing.assert_close(shares.sum(0), torch.ones(3), atol=1e-4, rtol=0)
+    assert shares[:, -1].max() - shares[:, -1].min() > 1e-3, "they were learned"
+    assert report["history"][-1]["meta/outer_loss"] > 0
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ['methods=[{name="graph", edges="weigher"}]', 'weigher="uniform"', 'weigher.learn_from="labels"', 'weigher="meta"'],
+)
+def test_each_direction_can_be_taken_away(tmp_path: Path, setting: str) -> None:
+    settings = ["budget.steps=2", "budget.evaluations=1", setting]
+    if "meta" not in setting and "graph" not in setting:
+        settings.append("step=[]")
+    report = distil(recipe_of(RECIPE, settings), TalkTask(), tmp_path)
+    assert report["metrics"]["valid"]["accuracy"] > 0

@@ -37,7 +37,7 @@ class Bank:
 
     def draw(self, emotions: Index, rng: Generator) -> Index:
         """Return for each emotion the index of a random window with it."""
-        return _draw(self.emotion, emotions, rng)
+        return drawn(self.emotion, emotions, rng)
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class FaceBank:
         batch = len(emotions)
         kinds = rng.choice(_FACES_PER_WINDOW, batch)
         slot_kind = np.sort(rng.integers(0, kinds[:, None], (batch, VIDEO_SLOTS)), axis=1)
-        faces = np.stack([_draw(self.emotion, emotions, rng) for _ in range(max(_FACES_PER_WINDOW))], axis=1)
+        faces = np.stack([drawn(self.emotion, emotions, rng) for _ in range(max(_FACES_PER_WINDOW))], axis=1)
         index = np.take_along_axis(faces, slot_kind, axis=1)
         filled = rng.integers(1, VIDEO_SLOTS + 1, batch)
         filled[rng.random(batch) < 0.7] = VIDEO_SLOTS
@@ -176,7 +176,12 @@ def _spoil(emotions: Index, share: float, rng: Generator) -> Index:
     return np.where(rng.random(len(emotions)) < share, other, emotions)
 
 
-def _draw(labels: Index, wanted: Index, rng: Generator) -> Index:
+def drawn(labels: Index, wanted: Index, rng: Generator) -> Index:
+    """Return for each wanted emotion the place of a random item with it, of items with these labels.
+
+    Raises:
+        ValueError: an emotion that no item has.
+    """
     chosen = np.zeros(len(wanted), dtype=np.int64)
     for emotion in np.unique(wanted):
         candidates = np.flatnonzero(labels == emotion)

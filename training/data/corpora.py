@@ -28,13 +28,24 @@ class TextTargets:
 
 def training_sentences(root: Path) -> list[Sentence]:
     """Return the training parts of all text corpora, each sentence once (SST's finer labels win over MR's)."""
-    corpora = (
+    return _unique(
         sst_mr.load_sst5(root, "train"),
         sst_mr.load_mr(root),
         meld.load(root, "train"),
         tweeteval.load(root, "train"),
         vader.load(root, "train"),
     )
+
+
+def opinion_sentences(root: Path) -> list[Sentence]:
+    """Return the training parts of the corpora of opinions, whose labels are degrees: reviews, tweets and editorials.
+
+    Each sentence once. MELD and TweetEval, whose labels are emotions, are left out.
+    """
+    return _unique(sst_mr.load_sst5(root, "train"), sst_mr.load_mr(root), vader.load(root, "train"))
+
+
+def _unique(*corpora: Sequence[Sentence]) -> list[Sentence]:
     unique: dict[str, Sentence] = {}
     for corpus in corpora:
         for sentence in corpus:

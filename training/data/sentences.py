@@ -62,3 +62,8 @@ class Overlap:
 
 def _shingles(key: str, length: int = 12) -> set[str]:
     return {key[i : i + length] for i in range(0, len(key) - length + 1)}
+
+
+def bare(text: str) -> str:
+    """Return the words alone: letters, digits and apostrophes inside words."""
+    return " ".join(re.findall(r"[^\W_]+(?:['\u2019][^\W_]+)*", text))

@@ -64,7 +64,9 @@ def methods(as_json: Annotated[bool, typer.Option("--json", help="Everything, fo
 
 
 def train_teacher(
-    task: Annotated[str, typer.Argument(help="ravdess, fer2013, sst2, sst5 or folder.")],
+    task: Annotated[
+        str, typer.Argument(help="ravdess, fer2013, sst2, sst5, mosi, mosi_published, meld, composed or folder.")
+    ],
     teacher: Annotated[str, typer.Argument(help="One of the task's teachers; hf:NAME_OR_FOLDER where it takes those.")],
     data: Data = None,
     threads: Threads = 2,

@@ -16,11 +16,10 @@ from training.data.composed import Bank, Composed, FaceBank
 from training.data.corpora import text_targets
 from training.data.folder import Split
 from training.data.hops import chunks_of
-from training.data.sentences import Sentence
+from training.data.sentences import Sentence, bare
 from training.models import Window
 from training.recipes.audio import Pcm, add_noise, quiet_chunks, speed_variants
 from training.recipes.run import Run
-from training.recipes.text import bare
 from training.tokenizer import encode_texts
 
 _WINDOWS_PER_CLIP: Final = 4

@@ -1,6 +1,5 @@
 """Trains the text student: embeddings from the teacher's, then Hinton KD beside the corpora's own labels."""
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +14,7 @@ from contract.models import EMBEDDING_DIM
 from training.data import meld, tweeteval, vader
 from training.data.corpora import text_targets, training_sentences
 from training.data.folder import Split
-from training.data.sentences import Sentence
+from training.data.sentences import Sentence, bare
 from training.data.sst_mr import load_sst2
 from training.loop import Schedule, fit
 from training.losses import classification, sentiment_entropy
@@ -186,11 +185,6 @@ def evaluate_text(student: TextEncoder, run: Run) -> dict[str, Scores]:
         for split in _SPLITS
         for corpus, scores in TextSets(run, tokenizer, split).evaluate(student).items()
     }
-
-
-def bare(text: str) -> str:
-    """Return the words alone: letters, digits and apostrophes inside words."""
-    return " ".join(re.findall(r"[^\W_]+(?:['\u2019][^\W_]+)*", text))
 
 
 def teacher_embeddings(tokenizer: Tokenizer, teacher: Tokenizer, table: Tensor) -> Tensor:

@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import Final
 
 from training.tasks.base import Task
+from training.tasks.composed import ComposedVectors
 from training.tasks.fer2013 import Fer2013
 from training.tasks.folder import Folder
+from training.tasks.meld import Meld
+from training.tasks.mosi import Mosi, MosiPublished
 from training.tasks.ravdess import Ravdess
 from training.tasks.sst import Sst2, Sst5
 
@@ -15,5 +18,9 @@ TASKS: Final[dict[str, Callable[[Path], Task]]] = {
     "fer2013": Fer2013,
     "sst2": Sst2,
     "sst5": Sst5,
+    "mosi": Mosi,
+    "mosi_published": MosiPublished,
+    "meld": Meld,
+    "composed": ComposedVectors,
     "folder": Folder,
 }

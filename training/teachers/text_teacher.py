@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer
 
-from training.data.corpora import text_targets, training_sentences
+from training.data.corpora import TextTargets, text_targets, training_sentences
 from training.data.sst_mr import load_sst2
 from training.losses import classification, sentiment_entropy
 from training.models.heads import EmotionHead
@@ -38,29 +38,38 @@ class TextTeacher(nn.Module):
 
     def forward(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Return logits and sentiment."""
-        tokens = self.tokenizer(list(texts), truncation=True, max_length=MAX_TOKENS, padding=True, return_tensors="pt")
-        hidden = self.encoder(**tokens).last_hidden_state
-        mask = tokens["attention_mask"].unsqueeze(-1).float()
-        pooled = (hidden * mask).sum(dim=1) / mask.sum(dim=1)
-        logits, sentiment = self.head(pooled)
+        logits, sentiment = self.head(self.pooled(texts))
         return logits, sentiment
+
+    def pooled(self, texts: Sequence[str]) -> Tensor:
+        """Return the mean state of the last layer, [B, D]."""
+        tokens = self.tokenizer(list(texts), truncation=True, max_length=MAX_TOKENS, padding=True, return_tensors="pt")
+        hidden: Tensor = self.encoder(**tokens).last_hidden_state
+        mask = tokens["attention_mask"].unsqueeze(-1).float()
+        pooled: Tensor = (hidden * mask).sum(dim=1) / mask.sum(dim=1)
+        return pooled
 
     def freeze_lower_layers(self, count: int) -> None:
         """Leave the embeddings and the first `count` layers as they are."""
         for module in (self.encoder.embeddings, *self.encoder.encoder.layer[:count]):
             module.requires_grad_(False)
 
-    @torch.inference_mode()
     def label(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Return logits [N, 7] and sentiment [N] of any number of texts."""
+        _, logits, sentiment = self.describe(texts)
+        return logits, sentiment
+
+    @torch.inference_mode()
+    def describe(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return mean states [N, D], logits [N, 7] and sentiment [N] of any number of texts."""
         self.eval()
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        logits, sentiment = torch.zeros(len(texts), self.head.emotion.out_features), torch.zeros(len(texts))
+        pooled = torch.zeros(len(texts), self.encoder.config.hidden_size)
         for start in range(0, len(order), 64):
             index = order[start : start + 64]
-            part, scores = self([texts[i] for i in index])
-            logits[index], sentiment[index] = part, scores.squeeze(-1)
-        return logits, sentiment
+            pooled[index] = self.pooled([texts[i] for i in index])
+        logits, sentiment = self.head(pooled)
+        return pooled, logits, sentiment.squeeze(-1)
 
 
 def teach(folder: Path | str, data: Path, out: Path, seed: int = 0, limit: int | None = None) -> dict[str, float]:
@@ -75,7 +84,7 @@ def teach(folder: Path | str, data: Path, out: Path, seed: int = 0, limit: int |
     targets = text_targets(sentences)
     texts = [sentence.text for sentence in sentences]
     chosen = torch.randperm(len(texts))[:limit]
-    _fine_tune(teacher, texts, targets.emotion, targets.sentiment, chosen)
+    fine_tune(teacher, texts, targets, chosen)
     held_out = load_sst2(data, "valid")
     _, sentiment = teacher.label([s.text for s in held_out])
     positive = torch.tensor([s.polarity == "positive" for s in held_out])
@@ -87,7 +96,11 @@ def teach(folder: Path | str, data: Path, out: Path, seed: int = 0, limit: int |
     return metrics
 
 
-def _fine_tune(teacher: TextTeacher, texts: list[str], emotion: Tensor, sentiment: Tensor, chosen: Tensor) -> None:
+def fine_tune(teacher: TextTeacher, texts: list[str], targets: TextTargets, chosen: Tensor) -> None:
+    """Train in place, for one epoch, on those of N texts that are `chosen` (int64 [M]).
+
+    Draws from torch's global generator.
+    """
     parameters = [p for p in teacher.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=0.01)
     batches = list(_batches(texts, chosen))
@@ -95,7 +108,7 @@ def _fine_tune(teacher: TextTeacher, texts: list[str], emotion: Tensor, sentimen
     teacher.train()
     for step, index in enumerate(batches):
         logits, score = teacher([texts[i] for i in index])
-        terms = classification(logits, emotion[index]) + sentiment_entropy(score, sentiment[index])
+        terms = classification(logits, targets.emotion[index]) + sentiment_entropy(score, targets.sentiment[index])
         loss = terms.mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]

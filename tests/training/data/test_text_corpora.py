@@ -2,9 +2,9 @@ import pytest
 
 from contract.labels import EMOTIONS, VALENCE
 from training.data import meld, sst_mr, tweeteval, vader
-from training.data.corpora import text_targets, training_sentences
+from training.data.corpora import opinion_sentences, text_targets, training_sentences
 from training.data.folder import DataMissingError
-from training.data.sentences import Overlap, Sentence, comparison_key, detokenize
+from training.data.sentences import Overlap, Sentence, bare, comparison_key, detokenize
 
 
 def test_sst_splits_and_scales(corpora):
@@ -36,6 +36,21 @@ def test_training_sentences_occur_once_and_only_from_training_parts(corpora):
     assert len({comparison_key(text) for text in texts}) == len(texts)
     assert {"a stirring, funny film.", "Great!", "dull, dull, dull."} <= set(texts)
     assert not {"No!", "Ok.", "so sad"} & set(texts)
+
+
+def test_opinions_are_degrees_without_emotions(corpora):
+    found = opinion_sentences(corpora)
+    assert {s.text for s in found} < {s.text for s in training_sentences(corpora)}
+    assert all(s.emotion is None for s in found)
+    assert {"a stirring, funny film.", "dull, dull, dull."} <= {s.text for s in found}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("Well, it isn't — good!", "Well it isn't good"), ("it\u2019s 5 o'clock...", "it\u2019s 5 o'clock"), ("?!", "")],
+)
+def test_bare(text, words):
+    assert bare(text) == words
 
 
 def test_targets():

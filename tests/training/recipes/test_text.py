@@ -5,16 +5,8 @@ import torch
 from contract.labels import EMOTIONS
 from contract.models import EMBEDDING_DIM
 from training.models.text import VOCABULARY, TextEncoder
-from training.recipes.text import bare, predict, teacher_embeddings
+from training.recipes.text import predict, teacher_embeddings
 from training.tokenizer import encode_texts
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [("Well, it isn't — good!", "Well it isn't good"), ("it\u2019s 5 o'clock...", "it\u2019s 5 o'clock"), ("?!", "")],
-)
-def test_bare(text, words):
-    assert bare(text) == words
 
 
 def test_embeddings_follow_the_teachers_pieces(tokenizer):

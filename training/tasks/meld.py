@@ -1,0 +1,66 @@
+"""MELD: the sentiment of what is said in a dialogue, by its words alone.
+
+The text encoder is that of MOSI (training/teachers/opinions.py), which has seen no sentence of MELD. 406 of the 2,610
+test utterances, nearly all of them exclamations, stand in the training part as well.
+"""
+
+from collections.abc import Mapping
+from functools import cached_property
+
+import torch
+
+from contract.labels import POLARITIES
+from training.data import meld
+from training.data.folder import Split
+from training.tasks.conversations import LOOKAHEAD, Conversations, Utterances
+from training.tasks.trained import ScoredRecipe
+from training.teachers.cache import SPLITS, recipe_hash
+from training.teachers.opinions import OpinionEncoder
+
+
+class Meld(Conversations):
+    """Three sentiments; see the module."""
+
+    name: str = "meld"
+    labels: tuple[str, ...] = POLARITIES
+    values: tuple[float, ...] = (-1.0, 0.0, 1.0)
+    metric: str = "weighted_f1"
+    # Nobody crosses modalities where there is one.
+    teacher_names: tuple[str, ...] = ("bc_lstm", "hypergraph", "dmd", "random")
+    student_names: tuple[str, ...] = ("default", "bottleneck", *LOOKAHEAD, "bc_lstm", "hypergraph", "dmd")
+    teaching: ScoredRecipe = ScoredRecipe(epochs=8, batch=32, smoothing=0.05)
+
+    @cached_property
+    def encoder(self) -> OpinionEncoder:
+        """Of the utterances."""
+        return OpinionEncoder(self.data, self.cache)
+
+    @cached_property
+    def turns(self) -> dict[Split, list[meld.Turn]]:
+        """The splits as they are read."""
+        return {split: meld.load_dialogues(self.data, split) for split in SPLITS}
+
+    def load(self) -> Mapping[Split, Utterances]:
+        """See Conversations."""
+        texts = {split: [turn.sentence.text for turn in turns] for split, turns in self.turns.items()}
+        text = self.encoded(self.encoder, texts)
+        return {split: self._utterances(turns, text[split]) for split, turns in self.turns.items()}
+
+    def fingerprint(self) -> str:
+        """Return the hash of dialogues and encoder."""
+        said = {
+            split: [[turn.dialogue, turn.number, turn.sentence.text, turn.sentence.polarity] for turn in turns]
+            for split, turns in self.turns.items()
+        }
+        return recipe_hash({"dialogues": said, "text": self.encoder.key()})
+
+    def _utterances(self, turns: list[meld.Turn], text: torch.Tensor) -> Utterances:
+        target = torch.tensor([POLARITIES.index(str(turn.sentence.polarity)) for turn in turns])
+        return Utterances(
+            ids=[f"{turn.dialogue}-{turn.number}" for turn in turns],
+            conversation=[str(turn.dialogue) for turn in turns],
+            features={"text": text},
+            target=target,
+            score=torch.tensor(self.values)[target],
+            groups={},
+        )

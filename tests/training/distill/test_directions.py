@@ -5,10 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 
 from tests.training.distill.toy import TalkTask
+from training.distill.assembly import assemble, teacher_outputs
+from training.distill.feed import Source
 from training.distill.recipe import recipe_of
-from training.distill.trainer import distil
+from training.distill.state import load_state
+from training.distill.trainer import CHECKPOINT, distil
 
 RECIPE = tomllib.loads("""
 task = "talk"
@@ -45,6 +49,26 @@ def test_attention_over_hyperedges_learns_on_held_out_conversations(tmp_path: Pa
     torch.testing.assert_close(shares.sum(0), torch.ones(3), atol=1e-4, rtol=0)
     assert shares[:, -1].max() - shares[:, -1].min() > 1e-3, "they were learned"
     assert report["history"][-1]["meta/outer_loss"] > 0
+
+
+def test_the_weights_of_test_samples_are_read_out_of_a_finished_run(tmp_path: Path) -> None:
+    """As docs/future.md shows it."""
+    recipe, task = recipe_of(RECIPE), TalkTask()
+    distil(recipe, task, tmp_path)
+
+    run = assemble(recipe, task, Accelerator())
+    state = load_state(tmp_path / CHECKPOINT)
+    assert state is not None
+    run.load_state(state["run"])
+    test = task.samples("test")
+    source = Source(test, teacher_outputs(task, recipe.teachers, "test"), torch.device("cpu"), 0)
+    with torch.no_grad():
+        weights = run.distiller.eval()(source.example(torch.arange(len(test)))).weights
+
+    assert set(weights) == {f"weight/hypergraph/{edge}" for edge in HYPEREDGES}
+    shares = torch.stack(list(weights.values()))
+    torch.testing.assert_close(shares.sum(0), torch.ones(len(test)))
+    assert (shares.std(dim=1) > 1e-4).all(), "every sample has weights of its own"
 
 
 @pytest.mark.parametrize(

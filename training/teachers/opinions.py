@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -46,13 +47,17 @@ class OpinionEncoder:
 
     def key(self) -> dict[str, object]:
         """What the vectors depend on, for the cache."""
-        texts = recipe_hash({"texts": [[s.text, s.sentiment, s.polarity] for s in opinion_sentences(self.data)]})
         return {
             "source": "opinions",
             "weights": PACKAGES["minilm"].sha256,
-            "corpora": texts,
+            "corpora": self._corpora,
             "tuning": self.tuning.key(),
         }
+
+    @cached_property
+    def _corpora(self) -> str:
+        """Their hash, which takes seconds; a run asks for it at every evaluation."""
+        return recipe_hash({"texts": [[s.text, s.sentiment, s.polarity] for s in opinion_sentences(self.data)]})
 
     def describe(self, texts: Sequence[str]) -> Tensor:
         """Return the vectors, [N, 385]; tunes the encoder where that was not done yet (minutes).

@@ -8,22 +8,24 @@ more entry, computes only what is missing. A failing run is recorded with its er
 import hashlib
 import json
 import logging
+import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from training.distill.comparisons import compare_entries
 from training.distill.entries import NoTeacherError, Survey, available, entry_recipe, resolved, why_missing
 from training.distill.jobs import Answer, Job, Lanes, TaskSource
 from training.distill.metrics import better
+from training.distill.records import run_record, trial_record, without_bulk
 from training.distill.result import Report, machine_facts, write_report
 from training.distill.suites import Entry, Suite
 from training.distill.tables import RecipeError, Table, nearest
 
 log = logging.getLogger(__name__)
 FORMAT = 1
-_KEPT = ("metrics", "chosen_step", "steps", "stopped", "student", "seconds", "shares", "peak_memory_mib", "recipe")
 
 
 @dataclass(frozen=True)
@@ -87,29 +89,36 @@ class Bench:
             log.error("%s: not everyone answered: %s", task, why_missing(survey))
 
     def _trials(self) -> Iterator[Job]:
-        """Short runs of every entry with every factor, with the first seed."""
+        """Short runs of every entry with every factor, with the first seeds."""
         for task, entry in self._pairs():
             for factor in entry.factors:
-                yield from self._jobs(entry, task, self.suite.seeds[0], factor, trial=True)
+                yield from self._trials_of(entry, task, factor)
+
+    def _trials_of(self, entry: Entry, task: str, factor: float) -> Iterator[Job]:
+        for seed in self.suite.seeds[: self.suite.trial_seeds]:
+            yield from self._jobs(entry, task, seed, factor, trial=True)
 
     def _finals(self, seed: int) -> Iterator[Job]:
         for task, entry in self._pairs():
-            yield from self._jobs(entry, task, seed, self._chosen(entry, task))
+            if seed in self.suite.seeds_for(task):
+                yield from self._jobs(entry, task, seed, self._chosen(entry, task))
 
     def _pairs(self) -> Iterator[tuple[str, Entry]]:
         """Tasks and entries, one task after the other."""
         for task, survey in self.surveys.items():
             if "error" not in survey:
-                yield from ((task, entry) for entry in self.suite.entries)
+                yield from ((task, entry) for entry in self.suite.entries_of(task))
 
     def _chosen(self, entry: Entry, task: str) -> float:
         """Return the factor that did best on validation; 1 where nothing was tried or nothing worked."""
         metric, chosen, best = self.surveys[task]["metric"], 1.0, float("nan")
         for factor in entry.factors:
-            for job in self._jobs(entry, task, self.suite.seeds[0], factor, trial=True):
-                value = _metric(self.answers.get(str(job.folder), {}), metric)
-                if value == value and (best != best or better(metric, value, best)):
-                    chosen, best = factor, value
+            values = [
+                _metric(self.answers.get(str(job.folder), {}), metric) for job in self._trials_of(entry, task, factor)
+            ]
+            value = statistics.fmean(values) if values else float("nan")
+            if value == value and (best != best or better(metric, value, best)):
+                chosen, best = factor, value
         return chosen
 
     def _jobs(self, entry: Entry, task: str, seed: int, factor: float, trial: bool = False) -> Iterator[Job]:
@@ -144,14 +153,12 @@ class Bench:
         trials = [run for run in earlier.get("trials", []) if run["task"] not in self.surveys]
         for task, entry in self._pairs():
             factor = self._chosen(entry, task)
-            for seed in self.suite.seeds:
+            for seed in self.suite.seeds_for(task):
                 runs += self._records(entry, self._jobs(entry, task, seed, factor), factor)
             for factor in entry.factors:
-                jobs = self._jobs(entry, task, self.suite.seeds[0], factor, trial=True)
-                trials += [
-                    _trial(record, self.surveys[task]["metric"]) for record in self._records(entry, jobs, factor)
-                ]
-        tasks = {**earlier.get("tasks", {}), **{task: _without_bulk(survey) for task, survey in self.surveys.items()}}
+                records = self._records(entry, self._trials_of(entry, task, factor), factor)
+                trials += [trial_record(record, self.surveys[task]["metric"]) for record in records]
+        tasks = {**earlier.get("tasks", {}), **{task: without_bulk(survey) for task, survey in self.surveys.items()}}
         return {
             "format": FORMAT,
             "suite": self.suite.name,
@@ -161,31 +168,28 @@ class Bench:
             "tasks": tasks,
             "runs": runs,
             "trials": trials,
+            **({"comparisons": self._comparisons(earlier)} if self.suite.tests else {}),
         }
+
+    def _comparisons(self, earlier: Report) -> list[Report]:
+        """Those of this time's tasks, and earlier ones of the others."""
+        found = [one for one in earlier.get("comparisons", []) if one["task"] not in self.surveys]
+        for task in self.surveys:
+            folders: dict[str, dict[int, Path]] = {}
+            for entry in self.suite.entries_of(task):
+                for seed in self.suite.seeds_for(task):
+                    for job in self._jobs(entry, task, seed, self._chosen(entry, task)):
+                        if str(job.folder) in self.answers:
+                            folders.setdefault(entry.title, {})[seed] = job.folder
+            found += compare_entries(self.suite, task, folders)
+        return found
 
     def _records(self, entry: Entry, jobs: Iterator[Job], factor: float) -> list[Report]:
         return [
-            _record(entry, job, factor, self.answers[str(job.folder)])
+            run_record(self.suite, entry, job, factor, self.answers[str(job.folder)])
             for job in jobs
             if str(job.folder) in self.answers
         ]
-
-
-def _record(entry: Entry, job: Job, factor: float, answer: Answer) -> Report:
-    """One run as the suite's JSON keeps it."""
-    record = {"task": job.source.name, "title": entry.title, "family": entry.family, "seed": job.recipe["seed"]}
-    record["factor"] = factor
-    if "error" in answer:
-        return {**record, "error": answer["error"], "recipe": job.recipe}
-    record |= _without_bulk({name: answer[name] for name in _KEPT})
-    if len(job.recipe.get("teachers", [])) > 1:
-        record["weights"] = answer["weights"]
-    return record
-
-
-def _trial(record: Report, metric: str) -> Report:
-    kept: Report = {name: record[name] for name in ("task", "title", "factor", "error") if name in record}
-    return kept if "error" in record else {**kept, "valid": round(record["metrics"]["valid"][metric], 4)}
 
 
 def _key(recipe: Table, survey: Survey) -> str:
@@ -212,13 +216,6 @@ def _said(answer: Answer, metric: str) -> str:
         f"{metric} {metrics['valid'][metric]:.2f} valid, {metrics['test'][metric]:.2f} test, {seconds:.0f} s "
         f"({loading:.0%} loading), {answer['peak_memory_mib']} MiB"
     )
-
-
-def _without_bulk(value: Any) -> Any:
-    """Leave confusion matrices out, and round."""
-    if isinstance(value, Mapping):
-        return {name: _without_bulk(item) for name, item in value.items() if name != "confusion"}
-    return round(value, 4) if isinstance(value, float) else value
 
 
 def _read_earlier(path: Path) -> Report:

@@ -30,15 +30,18 @@ def entry_recipe(
         suite, entry, task: what is run.
         survey: says which teachers there are, and which is best.
         seed: of the run.
-        scale: factor of the budget's steps.
+        scale: factor of the budget's steps or epochs.
         factor: of the first method's default weights.
 
     Raises:
         NoTeacherError: all teachers that it wants are missing.
     """
-    recipe: Table = copy.deepcopy(dict(entry.recipe))
+    recipe: Table = copy.deepcopy({**suite.base, **entry.recipe})
     budget = dict(suite.budgets[task])
-    budget["steps"] = max(1, round(scale * budget["steps"]))
+    if "steps" in budget:
+        budget["steps"] = max(1, round(scale * budget["steps"]))
+    else:
+        budget["epochs"] *= scale
     if recipe.get("teachers") in (ALL, BEST):
         pool = available(suite.pools[task], survey, entry.without)
         if not pool:

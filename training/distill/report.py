@@ -179,10 +179,11 @@ def _cost_plot(suite: Suite, content: Content, plots: Path | None) -> str:
 def _courses(runs: Sequence[Content]) -> dict[str, list[dict[str, list[float]]]]:
     """Title -> mean weights of the teachers by step, one a seed, of runs that weigh several teachers unequally."""
     courses: dict[str, list[dict[str, list[float]]]] = {}
+    weighers = {run["title"]: run["recipe"]["weigher"]["name"] for run in runs if "recipe" in run}
     for run in runs:
         weights = run.get("weights", {})
         teachers = [name for name in weights if name != "steps" and "/" not in name]
-        if len(teachers) > 1 and run["recipe"]["weigher"]["name"] != "uniform":
+        if len(teachers) > 1 and weighers.get(run["title"]) != "uniform":
             courses.setdefault(run["title"], []).append({name: weights[name] for name in ["steps", *teachers]})
     return courses
 

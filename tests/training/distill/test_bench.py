@@ -67,7 +67,8 @@ def test_a_suite_runs_records_failures_and_goes_on_where_it_ended(tmp_path: Path
     assert trials[kd[0]["factor"]] == max(trials.values())
     assert kd[0]["recipe"]["teachers"] == ["good"]
     assert kd[0]["recipe"]["methods"][0]["weight"] == kd[0]["factor"]
-    assert {run["recipe"]["budget"]["steps"] for run in good} == {8}
+    assert [run["seed"] for run in good if "recipe" in run] == [0, 0, 0], "others differ in their seed alone"
+    assert {run["recipe"]["budget"]["steps"] for run in good if "recipe" in run} == {8}
     assert set(good[-1]["weights"]) == {"steps", "fair", "good"}
     assert "confusion" not in json.dumps(report)
 
@@ -154,7 +155,7 @@ def test_the_suites_are_recipes(suite: Suite) -> None:
     for task, pool in suite.pools.items():
         teachers = {name: {"valid": {"accuracy": 1.0}, "sha256": name} for name in pool}
         survey = {"metric": "accuracy", "sha256": "x", "teachers": teachers}
-        for entry in suite.entries:
+        for entry in suite.entries_of(task):
             for factor in entry.factors or (1.0,):
                 recipe_of(entry_recipe(suite, entry, task, survey, 0, factor=factor))
 

@@ -218,4 +218,48 @@ PRIVILEGED: Final = Suite(
     seeds=(0, 1, 2, 3, 4),
 )
 
-SUITES: Final[Mapping[str, Suite]] = {suite.name: suite for suite in (UNIMODAL, BAD_TEACHER, PRIVILEGED)}
+_ATTENTION: Final = {"name": "attention_select", "learn_from": "meta"}
+_OUTER: Final = {"name": "meta", "every": 2, "batch_size": 4, "buffer_size": 16}
+
+
+def _directions(structure: str, weigher: str | Mapping[str, Any], outer: bool) -> Mapping[str, Any]:
+    """All teachers over a structure whose edges are weighed; with `outer`, by what held-out videos teach."""
+    recipe = {"teachers": ALL, "methods": [{"name": structure, "edges": "weigher"}], "weigher": weigher}
+    return {**recipe, "step": [_OUTER]} if outer else recipe
+
+
+FUTURE: Final = Suite(
+    "future",
+    "Three directions at once, and each taken away",
+    "Attention over hyperedges that held-out videos teach (docs/future.md): what does each of the three contribute?",
+    {"mosi": ("bc_lstm", "mult", "hypergraph")},
+    # As many steps as 40 epochs are where a tenth of the videos is held out.
+    {"mosi": {"steps": 160, "batch": 10, "learning_rate": 2e-3, "patience": 8}},
+    (
+        Entry("plain"),
+        Entry("kd, uniform", "A", {"teachers": ALL, "methods": ["kd"]}),
+        Entry("future", "E", _directions("hypergraph", _ATTENTION, outer=True)),
+        Entry("without the hypergraph: graph", "E", _directions("graph", _ATTENTION, outer=True)),
+        Entry(
+            "without meta-learning",
+            "E",
+            _directions("hypergraph", {**_ATTENTION, "learn_from": "labels"}, outer=False),
+        ),
+        Entry("without attention", "E", _directions("hypergraph", "meta", outer=True)),
+        Entry("uniform", "E", _directions("hypergraph", "uniform", outer=False)),
+    ),
+    "uniform",
+    seeds=tuple(range(20)),
+    shows_weights=True,
+    base={"predictions": True},
+    tests=True,
+    pairs=(
+        ("future", "without the hypergraph: graph"),
+        ("future", "without meta-learning"),
+        ("future", "without attention"),
+        ("future", "kd, uniform"),
+        ("future", "plain"),
+    ),
+)
+
+SUITES: Final[Mapping[str, Suite]] = {suite.name: suite for suite in (UNIMODAL, BAD_TEACHER, PRIVILEGED, FUTURE)}

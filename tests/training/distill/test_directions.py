@@ -1,6 +1,7 @@
 """Hypergraphs, attention over their hyperedges, and weights learned on held-out conversations, all at once."""
 
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,11 @@ from accelerate import Accelerator
 
 from tests.training.distill.toy import TalkTask
 from training.distill.assembly import assemble, teacher_outputs
+from training.distill.entries import entry_recipe
 from training.distill.feed import Source
-from training.distill.recipe import recipe_of
+from training.distill.recipe import Recipe, read_recipe, recipe_of
 from training.distill.state import load_state
+from training.distill.suites import SUITES
 from training.distill.trainer import CHECKPOINT, distil
 
 RECIPE = tomllib.loads("""
@@ -36,6 +39,7 @@ evaluations = 3
 learning_rate = 2e-3
 patience = 8
 """)
+ROOT = Path(__file__).resolve().parents[3]
 HYPEREDGES = {"good.fused.context", "fair.fused.context", "utterance"}
 
 
@@ -81,3 +85,30 @@ def test_each_direction_can_be_taken_away(tmp_path: Path, setting: str) -> None:
         settings.append("step=[]")
     report = distil(recipe_of(RECIPE, settings), TalkTask(), tmp_path)
     assert report["metrics"]["valid"]["accuracy"] > 0
+
+
+def test_the_suite_takes_one_thing_at_a_time_away_from_the_recipe() -> None:
+    whole = read_recipe(ROOT / "recipes" / "future.toml")
+    suite = SUITES["future"]
+    survey = {"metric": "accuracy", "teachers": {name: {} for name in whole.teachers}}
+    entries = {
+        entry.title: recipe_of(entry_recipe(suite, entry, "mosi", survey, whole.seed)) for entry in suite.entries
+    }
+    future = entries["future"]
+    videos = 52  # For training; a tenth is held out.
+    assert future.budget.total_steps(videos) == whole.budget.total_steps(videos - round(videos * whole.held_out))
+    assert _different(whole, future) == {"name", "predictions", "budget"}
+
+    assert _different(future, entries["without the hypergraph: graph"]) == {"name", "methods"}
+    assert _different(future, entries["without meta-learning"]) == {"name", "weigher", "step"}
+    assert _different(future, entries["without attention"]) == {"name", "weigher"}
+    assert _different(future, entries["uniform"]) == {"name", "weigher", "step"}
+    assert [title for title, recipe in entries.items() if recipe.needs_held_out] == [
+        "future",
+        "without the hypergraph: graph",
+        "without attention",
+    ]
+
+
+def _different(one: Recipe, other: Recipe) -> set[str]:
+    return {field.name for field in fields(Recipe) if getattr(one, field.name) != getattr(other, field.name)}

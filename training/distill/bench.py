@@ -10,10 +10,9 @@ import json
 import logging
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from training.distill.comparisons import compare_entries
 from training.distill.entries import NoTeacherError, Survey, available, entry_recipe, resolved, why_missing
@@ -21,7 +20,7 @@ from training.distill.jobs import Answer, Job, Lanes, TaskSource
 from training.distill.metrics import better
 from training.distill.records import run_record, trial_record, without_bulk
 from training.distill.result import Report, machine_facts, write_report
-from training.distill.suites import Entry, Suite
+from training.distill.suite import Entry, Suite
 from training.distill.tables import RecipeError, Table, nearest
 
 log = logging.getLogger(__name__)

@@ -26,7 +26,7 @@ from training.distill.recipe import recipe_of
 from training.distill.result import fingerprint_of
 from training.distill.tables import Table
 from training.distill.trainer import CHECKPOINT, distil
-from training.tasks.base import Split, Task
+from training.tasks.base import Samples, Split, Task
 
 Answer = dict[str, Any]
 
@@ -65,12 +65,14 @@ def run_job(job: Job) -> Answer:
 
 
 def survey(source: TaskSource, teachers: tuple[str, ...]) -> Answer:
-    """Return the task's fingerprint, and of each teacher the metrics on validation and test and a fingerprint.
+    """Return the task's fingerprint, how much of test has a label, and of each teacher the metrics on validation and
+    test and a fingerprint.
 
     A teacher that can't be had is an `error` in its place.
     """
     task = make_task(source)
     found: Answer = {"sha256": task.fingerprint(), "metric": task.metric, "labels": list(task.labels), "teachers": {}}
+    found["samples"] = _counted(task.samples("test"))
     for name in teachers:
         try:
             found["teachers"][name] = _survey_one(task, name)
@@ -133,6 +135,17 @@ class Lanes:
             return {"error": "the worker process died"}
         finally:
             self._free.put(worker)
+
+
+def _counted(samples: Samples) -> Answer:
+    """How many samples have a label, how many conversations they are, and how many samples the commonest class has."""
+    counted: Answer = {"test": len(samples)}
+    if samples.unit is not None:
+        counted["units"] = len(set(samples.unit.tolist()))
+    if samples.target is not None:
+        classes = samples.target[samples.target >= 0].bincount()
+        counted |= {"test": int(classes.sum()), "majority": int(classes.max())}
+    return counted
 
 
 def _survey_one(task: Task, name: str) -> Answer:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ from training.distill.bench import Bench, Plan
 from training.distill.bootstrap import paired_bootstrap
 from training.distill.comparisons import compare_entries
 from training.distill.entries import entry_recipe
-from training.distill.suites import BEST, Entry, Suite
+from training.distill.suite import BEST, Entry, Suite
 
+Ran = tuple[Bench, dict[str, Any]]
 KD = {"name": "kd"}
 SUITE = Suite(
     "talk",
@@ -39,22 +41,26 @@ SUITE = Suite(
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     folder = tmp_path_factory.mktemp("talk")
     plan = Plan(folder, folder / "cache", folder / "talk.json", registry=REGISTRY)
     bench = Bench(SUITE, plan)
     return bench, bench.run()
 
 
-def right(bench, title, seed):
+def right(bench: Bench, title: str, seed: int) -> tuple[Any, Any]:
     """Whether each answer is right, and the conversations."""
-    (entry,) = [entry for entry in SUITE.entries if entry.title == title]
-    (job,) = bench._jobs(entry, "talk", seed, bench._chosen(entry, "talk"))
-    kept = np.load(job.folder / "predictions.npz")
+    kept = np.load(_folder(bench, title, seed) / "predictions.npz")
     return kept["logits"].argmax(1) == kept["target"], kept["unit"]
 
 
-def test_entries_are_compared_over_their_seeds(run):
+def _folder(bench: Bench, title: str, seed: int) -> Path:
+    (entry,) = [entry for entry in SUITE.entries if entry.title == title]
+    (job,) = bench._jobs(entry, "talk", seed, bench._chosen(entry, "talk"))
+    return job.folder
+
+
+def test_entries_are_compared_over_their_seeds(run: Ran) -> None:
     bench, report = run
     found = {(one["title"], one["against"]): one for one in report["comparisons"]}
     assert list(found) == [("kd", "plain"), ("with everything", "plain"), ("kd", "with everything")]
@@ -70,7 +76,7 @@ def test_entries_are_compared_over_their_seeds(run):
     assert one["mean"] == pytest.approx(gains["kd"] - gains["plain"], abs=1e-3)
 
 
-def test_a_factor_is_chosen_by_the_mean_of_its_trials(run):
+def test_a_factor_is_chosen_by_the_mean_of_its_trials(run: Ran) -> None:
     _, report = run
     trials = {factor: [t["valid"] for t in report["trials"] if t["factor"] == factor] for factor in (0.5, 2.0)}
     assert [len(values) for values in trials.values()] == [2, 2]
@@ -78,13 +84,20 @@ def test_a_factor_is_chosen_by_the_mean_of_its_trials(run):
     assert np.mean(trials[chosen]) == max(np.mean(values) for values in trials.values())
 
 
-def test_a_task_has_its_own_entries_and_seeds(run):
+def test_a_task_has_its_own_entries_and_seeds(run: Ran) -> None:
     _, report = run
     made = [(run["title"], run["seed"]) for run in report["runs"]]
     assert made == [(title, seed) for title in ("plain", "kd", "with everything") for seed in (0, 1)]
 
 
-def test_what_is_kept_of_subsets_is_brief(run):
+def test_the_test_split_is_counted(run: Ran) -> None:
+    bench, report = run
+    target, unit = (np.load(_folder(bench, "plain", 0) / "predictions.npz")[name] for name in ("target", "unit"))
+    counted = {"test": len(target), "units": len(set(unit)), "majority": np.bincount(target).max()}
+    assert report["tasks"]["talk"]["samples"] == counted
+
+
+def test_what_is_kept_of_subsets_is_brief(run: Ran) -> None:
     _, report = run
     metrics = report["runs"][0]["metrics"]
     assert set(metrics["subsets"]) == {"a--", "--t", "a-t"}
@@ -92,7 +105,7 @@ def test_what_is_kept_of_subsets_is_brief(run):
     assert kept == {"accuracy", "macro_f1", "weighted_f1", "mae"}
 
 
-def test_earlier_comparisons_of_other_tasks_stay(run, tmp_path):
+def test_earlier_comparisons_of_other_tasks_stay(run: Ran, tmp_path: Path) -> None:
     bench, _ = run
     other = {"task": "other", "title": "kd", "against": "plain"}
     (tmp_path / "talk.json").write_text(json.dumps({"tasks": {}, "comparisons": [other]}))
@@ -101,18 +114,18 @@ def test_earlier_comparisons_of_other_tasks_stay(run, tmp_path):
     assert len(report["comparisons"]) == 4
 
 
-def test_without_predictions_nothing_is_compared(tmp_path: Path):
+def test_without_predictions_nothing_is_compared(tmp_path: Path) -> None:
     assert compare_entries(SUITE, "talk", {"plain": {0: tmp_path}, "kd": {0: tmp_path}}) == []
 
 
-def test_base_and_epochs():
+def test_base_and_epochs() -> None:
     survey = {"metric": "accuracy", "sha256": "x", "teachers": {"good": {"valid": {"accuracy": 1.0}, "sha256": "g"}}}
     recipe = entry_recipe(SUITE, SUITE.entries[2], "talk", survey, 0, scale=0.5)
     assert (recipe["modality_dropout"], recipe["subsets"], recipe["budget"]["epochs"]) == (0.0, True, 1.0)
     assert entry_recipe(SUITE, SUITE.entries[0], "talk", survey, 0)["modality_dropout"] == 0.3
 
 
-def test_a_suite_that_cannot_be_tested_says_so():
+def test_a_suite_that_cannot_be_tested_says_so() -> None:
     with pytest.raises(ValueError, match="tests need predictions = True in base"):
         dataclasses.replace(SUITE, base={})
     with pytest.raises(ValueError, match="pairs name an entry 'nobody' that there is not"):

@@ -179,7 +179,7 @@ def compare(
 
 
 def bench(
-    suite: Annotated[str, typer.Argument(help="unimodal, bad_teacher or privileged.")],
+    suite: Annotated[str, typer.Argument(help="unimodal, bad_teacher, privileged, mosi, causal, missing or future.")],
     data: Data = None,
     cache: Annotated[Path, typer.Option(help="A folder a run; what is there is not run again.")] = Path("cache/bench"),
     out: Annotated[Path | None, typer.Option(help="Without: docs/results/SUITE.json.")] = None,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from training.distill.bootstrap import paired_bootstrap
 from training.distill.result import PREDICTIONS
-from training.distill.suites import Suite
+from training.distill.suite import Suite
 
 Folders = Mapping[str, Mapping[int, Path]]
 """Title -> seed -> folder of the run."""

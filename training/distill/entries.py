@@ -7,7 +7,7 @@ from typing import Any
 
 from training.distill.metrics import better
 from training.distill.recipe import Choice, recipe_of
-from training.distill.suites import ALL, BEST, Entry, Suite
+from training.distill.suite import ALL, BEST, Entry, Suite
 from training.distill.tables import Table
 from training.methods import METHODS
 from training.steps import STEPS

@@ -10,7 +10,8 @@ from training.distill.compare import Summary, gains, row_of, summarise
 from training.distill.entries import available, best_teacher
 from training.distill.metrics import LOWER_IS_BETTER
 from training.distill.plots import plot_cost, plot_methods, plot_weights
-from training.distill.suites import SUITES, Suite
+from training.distill.suite import Suite
+from training.distill.suites import SUITES
 
 Content = Mapping[str, Any]
 STUDENTS = "m1_students.json"

@@ -15,7 +15,8 @@ from training.distill.entries import available, best_teacher, entry_recipe, reso
 from training.distill.jobs import Job, Lanes, TaskSource
 from training.distill.recipe import recipe_of
 from training.distill.report import render
-from training.distill.suites import ALL, BEST, SUITES, Entry, Suite
+from training.distill.suite import ALL, BEST, Entry, Suite
+from training.distill.suites import SUITES
 from training.distill.tables import RecipeError
 from training.methods import METHODS
 from training.steps import STEPS

@@ -1,0 +1,149 @@
+"""The suites of conversations in several modalities, as literal data; like `training.distill.suites`."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from training.distill.suite import ALL, BEST, Entry, Suite
+
+_TWENTY: Final = tuple(range(20))
+_TEACHERS: Final = ("bc_lstm", "mult", "hypergraph", "dmd")
+_LOGITS: Final = (0.3, 1.0, 3.0)
+_FEATURES: Final = (0.03, 0.3, 1.0)
+_WHOLE: Final = (0.1, 0.3, 1.0)
+"""Of methods that match logits and features, whose default weights are made for losses of another size."""
+_SCALED: Final = {
+    "dkd": ("alpha", "beta"),
+    "dist": ("beta", "gamma"),
+    "rkd": ("distance_weight", "angle_weight"),
+    "cmd": ("mapping", "attention"),
+    "graph": ("logit_weight", "feature_weight"),
+    "hypergraph": ("logit_weight", "feature_weight"),
+    "dmd": ("graph", "decoupling"),
+    "gravitation": ("response", "feature"),
+    "missing": ("response", "feature"),
+    "causal": ("response", "representation", "anticipation"),
+}
+"""What a factor multiplies, where that is not the `weight`."""
+_VIDEOS: Final = {"epochs": 25, "batch": 8, "learning_rate": 2e-3, "weight_decay": 0.05, "evaluations": 12}
+_DIALOGUES: Final = {"epochs": 6, "batch": 16, "learning_rate": 2e-3, "weight_decay": 0.05, "evaluations": 6}
+_DRAWN: Final = {"epochs": 8, "batch": 64, "learning_rate": 2e-3, "weight_decay": 0.05, "evaluations": 8}
+
+
+def _one(
+    name: str,
+    family: str,
+    factors: tuple[float, ...],
+    teachers: str = BEST,
+    title: str = "",
+    recipe: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Entry:
+    """A method beside the labels, with options of its own, in a recipe with others."""
+    whole = {"teachers": teachers, "methods": [{"name": name, **options}], **(recipe or {})}
+    return Entry(title or name, family, whole, factors, _SCALED.get(name, ("weight",)))
+
+
+def _weighed(name: str) -> Entry:
+    return Entry(name, "D", {"teachers": ALL, "methods": [{"name": "kd"}], "weigher": name}, _LOGITS)
+
+
+def _stepped(name: str) -> Entry:
+    return Entry(name, "D", {"teachers": BEST, "methods": [{"name": "kd"}], "step": name}, _LOGITS)
+
+
+def _student(title: str, student: str, recipe: Mapping[str, Any] | None = None) -> Entry:
+    return Entry(title, "", {"student": student, **(recipe or {})})
+
+
+MOSI: Final = Suite(
+    "mosi",
+    "Conversations: MOSI and MELD",
+    "Which methods make a small student of conversations better than labels alone do? `mosi_published` has features "
+    "that know the training labels: its validation says nothing, and it stands here beside the published figure alone.",
+    {"mosi": _TEACHERS, "mosi_published": _TEACHERS, "meld": ("bc_lstm", "hypergraph", "dmd"), "composed": _TEACHERS},
+    {"mosi": _VIDEOS, "mosi_published": _VIDEOS, "meld": _DIALOGUES, "composed": _DRAWN},
+    (
+        Entry("plain"),
+        _student("bottleneck student, plain", "bottleneck"),
+        _student("bc_lstm's net, plain", "bc_lstm"),
+        _student("hypergraph net, plain", "hypergraph"),
+        Entry("kd, all teachers equally", "", {"teachers": ALL, "methods": [{"name": "kd"}]}, _LOGITS),
+        *(_one(name, "A", _LOGITS) for name in ("kd", "dkd", "dist", "logit_std", "score")),
+        *(_one(name, "B", _FEATURES) for name in ("fitnet", "vid", "crd")),
+        *(_one(name, "C", _FEATURES) for name in ("rkd", "sp", "cc", "pkt")),
+        _one("ekd", "D", _FEATURES, ALL),
+        *(_weighed(name) for name in ("entropy", "confidence", "attention_select", "meta")),
+        *(_stepped(name) for name in ("meta_teacher", "reweight")),
+        *(_one(name, "E", _WHOLE) for name in ("cmd", "graph", "hypergraph", "gravitation", "missing")),
+        _one("dmd", "E", _WHOLE),
+        _one("dmd", "E", _WHOLE, title="dmd, the authors' prior", prior="authors"),
+    ),
+    "plain",
+    seeds=_TWENTY,
+    seeds_of={"meld": 3, "composed": 5},
+    base={"predictions": True},
+    tests=True,
+    pairs=(("hypergraph", "graph"), ("dmd, the authors' prior", "dmd")),
+)
+
+
+def _ahead(line: str, lookahead: int | None, method: str = "") -> Entry:
+    """A point of the look-ahead curve: a student that sees so many utterances ahead, or the whole conversation."""
+    student = "default" if lookahead is None else "causal" if lookahead == 0 else f"lookahead{lookahead}"
+    title = f"{line}, {'whole conversation' if lookahead is None else f'{lookahead} ahead'}"
+    recipe: dict[str, Any] = {"student": student}
+    if method:
+        recipe |= {"teachers": ALL, "methods": [{"name": method}]}
+    factors = () if not method else _LOGITS if method == "kd" else _WHOLE
+    return Entry(
+        title, "E" if method else "", recipe, factors, _SCALED.get(method, ("weight",)), (), (), line, lookahead
+    )
+
+
+CAUSAL: Final = Suite(
+    "causal",
+    "Students that may not look ahead",
+    "How much accuracy does looking ahead buy, and how much of it comes back when teachers that see all teach?",
+    {"mosi": ("bc_lstm", "mult", "hypergraph", "dmd"), "meld": ("bc_lstm", "hypergraph", "dmd")},
+    {"mosi": _VIDEOS, "meld": _DIALOGUES},
+    (
+        *(_ahead("plain", lookahead) for lookahead in (0, 1, 2, 4, None)),
+        *(_ahead("kd", lookahead, "kd") for lookahead in (0, 1, 2, 4, None)),
+        *(_ahead("causal", lookahead, "causal") for lookahead in (0, 1, 2, 4)),
+    ),
+    "plain, 0 ahead",
+    seeds=_TWENTY,
+    seeds_of={"meld": 5},
+    base={"predictions": True},
+    tests=True,
+    pairs=(
+        ("causal, 0 ahead", "kd, 0 ahead"),
+        ("causal, 0 ahead", "plain, whole conversation"),
+        ("kd, 0 ahead", "plain, whole conversation"),
+    ),
+)
+
+MISSING: Final = Suite(
+    "missing",
+    "Students that lack modalities",
+    "Who loses least when modalities are missing: a student from which some were hidden as it learned (*mask only*), "
+    "or one that a teacher of complete samples taught meanwhile?",
+    {"mosi_published": _TEACHERS, "composed": _TEACHERS, "mosi": _TEACHERS},
+    {"mosi_published": _VIDEOS, "composed": _DRAWN, "mosi": _VIDEOS},
+    (
+        _student("plain, nothing hidden", "default", {"modality_dropout": 0.0}),
+        Entry("mask only"),
+        _one("kd", "A", _LOGITS),
+        _one("missing", "E", _WHOLE),
+        _one("missing", "E", _WHOLE, title="missing, distances count alone too", base=1.0),
+        *(_one(name, "E", _WHOLE) for name in ("graph", "hypergraph", "gravitation", "dmd")),
+        _student("bottleneck student, mask only", "bottleneck"),
+        _one("missing", "E", _WHOLE, title="bottleneck student, missing", recipe={"student": "bottleneck"}),
+    ),
+    "mask only",
+    seeds=_TWENTY,
+    seeds_of={"composed": 10},
+    base={"predictions": True, "subsets": True, "modality_dropout": 0.3},
+    tests=True,
+    pairs=(("missing", "kd"), ("bottleneck student, missing", "bottleneck student, mask only")),
+)

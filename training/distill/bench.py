@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.distill.comparisons import compare_entries
+from training.distill.comparisons import average_entries, compare_entries
 from training.distill.entries import NoTeacherError, Survey, available, entry_recipe, resolved, why_missing
 from training.distill.jobs import Answer, Job, Lanes, TaskSource
 from training.distill.metrics import better
@@ -167,21 +167,35 @@ class Bench:
             "tasks": tasks,
             "runs": runs,
             "trials": trials,
-            **({"comparisons": self._comparisons(earlier)} if self.suite.tests else {}),
+            **self._compared(earlier),
         }
 
-    def _comparisons(self, earlier: Report) -> list[Report]:
-        """Those of this time's tasks, and earlier ones of the others."""
-        found = [one for one in earlier.get("comparisons", []) if one["task"] not in self.surveys]
-        for task in self.surveys:
-            folders: dict[str, dict[int, Path]] = {}
-            for entry in self.suite.entries_of(task):
-                for seed in self.suite.seeds_for(task):
-                    for job in self._jobs(entry, task, seed, self._chosen(entry, task)):
-                        if str(job.folder) in self.answers:
-                            folders.setdefault(entry.title, {})[seed] = job.folder
-            found += compare_entries(self.suite, task, folders)
+    def _compared(self, earlier: Report) -> Report:
+        """Comparisons and ensembles, where the suite has some: this time's tasks', and earlier ones of the others."""
+        found: Report = {}
+        if self.suite.tests:
+            found["comparisons"] = []
+        if self.suite.ensembles:
+            found["ensembles"] = []
+        for name, known in found.items():
+            known += [one for one in earlier.get(name, []) if one["task"] not in self.surveys]
+        for task in self.surveys if found else ():
+            folders = self._folders(task)
+            if self.suite.tests:
+                found["comparisons"] += compare_entries(self.suite, task, folders)
+            if self.suite.ensembles:
+                found["ensembles"] += average_entries(self.suite, task, folders)
         return found
+
+    def _folders(self, task: str) -> dict[str, dict[int, Path]]:
+        """Title -> seed -> folder of the runs that have answered."""
+        folders: dict[str, dict[int, Path]] = {}
+        for entry in self.suite.entries_of(task):
+            for seed in self.suite.seeds_for(task):
+                for job in self._jobs(entry, task, seed, self._chosen(entry, task)):
+                    if str(job.folder) in self.answers:
+                        folders.setdefault(entry.title, {})[seed] = job.folder
+        return folders
 
     def _records(self, entry: Entry, jobs: Iterator[Job], factor: float) -> list[Report]:
         return [

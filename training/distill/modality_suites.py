@@ -6,7 +6,10 @@ from typing import Any, Final
 from training.distill.suite import ALL, BEST, Entry, Suite
 
 _TWENTY: Final = tuple(range(20))
-_TEACHERS: Final = ("bc_lstm", "mult", "hypergraph", "dmd")
+_TEACHERS: Final = ("bc_lstm", "mult", "hypergraph", "dmd", "gated", "ensemble")
+_DIALOGUE_TEACHERS: Final = ("bc_lstm", "hypergraph", "dmd", "gated", "ensemble")
+_ENSEMBLE: Final = ("ensemble",)
+"""Is the mean of the others, and has no features: most entries do without it."""
 _LOGITS: Final = (0.3, 1.0, 3.0)
 _FEATURES: Final = (0.03, 0.3, 1.0)
 _WHOLE: Final = (0.1, 0.3, 1.0)
@@ -40,19 +43,19 @@ def _one(
 ) -> Entry:
     """A method beside the labels, with options of its own, in a recipe with others."""
     whole = {"teachers": teachers, "methods": [{"name": name, **options}], **(recipe or {})}
-    return Entry(title or name, family, whole, factors, _SCALED.get(name, ("weight",)))
+    return Entry(title or name, family, whole, factors, _SCALED.get(name, ("weight",)), _ENSEMBLE)
 
 
 def _weighed(name: str) -> Entry:
-    return Entry(name, "D", {"teachers": ALL, "methods": [{"name": "kd"}], "weigher": name}, _LOGITS)
+    return Entry(name, "D", {"teachers": ALL, "methods": [{"name": "kd"}], "weigher": name}, _LOGITS, without=_ENSEMBLE)
 
 
 def _stepped(name: str) -> Entry:
-    return Entry(name, "D", {"teachers": BEST, "methods": [{"name": "kd"}], "step": name}, _LOGITS)
+    return Entry(name, "D", {"teachers": BEST, "methods": [{"name": "kd"}], "step": name}, _LOGITS, without=_ENSEMBLE)
 
 
-def _student(title: str, student: str, recipe: Mapping[str, Any] | None = None) -> Entry:
-    return Entry(title, "", {"student": student, **(recipe or {})})
+def _student(title: str, student: str, recipe: Mapping[str, Any] | None = None, tasks: tuple[str, ...] = ()) -> Entry:
+    return Entry(title, "", {"student": student, **(recipe or {})}, tasks=tasks)
 
 
 MOSI: Final = Suite(
@@ -60,14 +63,18 @@ MOSI: Final = Suite(
     "Conversations: MOSI and MELD",
     "Which methods make a small student of conversations better than labels alone do? `mosi_published` has features "
     "that know the training labels: its validation says nothing, and it stands here beside the published figure alone.",
-    {"mosi": _TEACHERS, "mosi_published": _TEACHERS, "meld": ("bc_lstm", "hypergraph", "dmd"), "composed": _TEACHERS},
+    {"mosi": _TEACHERS, "mosi_published": _TEACHERS, "meld": _DIALOGUE_TEACHERS, "composed": _TEACHERS},
     {"mosi": _VIDEOS, "mosi_published": _VIDEOS, "meld": _DIALOGUES, "composed": _DRAWN},
     (
         Entry("plain"),
         _student("bottleneck student, plain", "bottleneck"),
         _student("bc_lstm's net, plain", "bc_lstm"),
+        _student("gated net, plain", "gated"),
         _student("hypergraph net, plain", "hypergraph"),
-        Entry("kd, all teachers equally", "", {"teachers": ALL, "methods": [{"name": "kd"}]}, _LOGITS),
+        _student("MulT, plain", "mult", tasks=("mosi", "mosi_published")),
+        _student("dmd's net, plain", "dmd", tasks=("mosi", "mosi_published")),
+        _one("kd", "", _LOGITS, ALL, "kd, all teachers equally"),
+        Entry("kd, their ensemble", "", {"teachers": ["ensemble"], "methods": [{"name": "kd"}]}, _LOGITS),
         *(_one(name, "A", _LOGITS) for name in ("kd", "dkd", "dist", "logit_std", "score")),
         *(_one(name, "B", _FEATURES) for name in ("fitnet", "vid", "crd")),
         *(_one(name, "C", _FEATURES) for name in ("rkd", "sp", "cc", "pkt")),
@@ -83,6 +90,16 @@ MOSI: Final = Suite(
     seeds_of={"meld": 3, "composed": 5},
     base={"predictions": True},
     tests=True,
+    ensembles={
+        "ensemble of five nets": (
+            "gated net, plain",
+            "hypergraph net, plain",
+            "bc_lstm's net, plain",
+            "MulT, plain",
+            "dmd's net, plain",
+        ),
+        "ensemble of two nets": ("gated net, plain", "hypergraph net, plain"),
+    },
     pairs=(("hypergraph", "graph"), ("dmd, the authors' prior", "dmd")),
 )
 
@@ -96,7 +113,7 @@ def _ahead(line: str, lookahead: int | None, method: str = "") -> Entry:
         recipe |= {"teachers": ALL, "methods": [{"name": method}]}
     factors = () if not method else _LOGITS if method == "kd" else _WHOLE
     return Entry(
-        title, "E" if method else "", recipe, factors, _SCALED.get(method, ("weight",)), (), (), line, lookahead
+        title, "E" if method else "", recipe, factors, _SCALED.get(method, ("weight",)), _ENSEMBLE, (), line, lookahead
     )
 
 
@@ -104,7 +121,7 @@ CAUSAL: Final = Suite(
     "causal",
     "Students that may not look ahead",
     "How much accuracy does looking ahead buy, and how much of it comes back when teachers that see all teach?",
-    {"mosi": ("bc_lstm", "mult", "hypergraph", "dmd"), "meld": ("bc_lstm", "hypergraph", "dmd")},
+    {"mosi": _TEACHERS, "meld": _DIALOGUE_TEACHERS},
     {"mosi": _VIDEOS, "meld": _DIALOGUES},
     (
         *(_ahead("plain", lookahead) for lookahead in (0, 1, 2, 4, None)),

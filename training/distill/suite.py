@@ -68,14 +68,17 @@ class Suite:
     """Whether entries are compared by a paired bootstrap over conversations; needs `predictions` in `base`."""
     pairs: tuple[tuple[str, str], ...] = ()
     """Titles that are tested against each other, (this, against that), beside all against the control."""
+    ensembles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Title -> entries whose answers on test are averaged, seed by seed; needs `predictions` in `base`."""
 
     def __post_init__(self) -> None:
-        if self.tests and not self.base.get("predictions"):
-            raise ValueError(f"suite {self.name}: tests need predictions = True in base")
+        if (self.tests or self.ensembles) and not self.base.get("predictions"):
+            raise ValueError(f"suite {self.name}: tests and ensembles need predictions = True in base")
         titles = {entry.title for entry in self.entries}
-        unknown = [title for pair in self.pairs for title in pair if title not in titles]
+        named = [*self.pairs, *self.ensembles.values()]
+        unknown = [title for group in named for title in group if title not in titles]
         if unknown:
-            raise ValueError(f"suite {self.name}: pairs name an entry {unknown[0]!r} that there is not")
+            raise ValueError(f"suite {self.name}: pairs or ensembles name an entry {unknown[0]!r} that there is not")
 
     def entries_of(self, task: str) -> tuple[Entry, ...]:
         """Return the entries that a task has."""

@@ -22,7 +22,7 @@ from training.tasks.conversations import Conversations, Utterances
 from training.tasks.fer2013 import Fer2013
 from training.tasks.meld import Meld
 from training.tasks.ravdess import Ravdess
-from training.tasks.trained import ScoredRecipe
+from training.tasks.trained import StreamsRecipe
 from training.teachers.cache import SPLITS, recipe_hash
 
 WINDOWS: Final[dict[Split, int]] = {"train": 3000, "valid": 1000, "test": 2000}
@@ -39,8 +39,8 @@ class ComposedVectors(Conversations):
     name: str = "composed"
     labels: tuple[str, ...] = EMOTIONS
     values: tuple[float, ...] = tuple(VALENCE[label] for label in EMOTIONS)
-    student_names: tuple[str, ...] = ("default", "bottleneck", "bc_lstm", "mult", "hypergraph", "dmd")
-    teaching: ScoredRecipe = ScoredRecipe(epochs=8, batch=64, smoothing=0.05)
+    small_names: tuple[str, ...] = ("default", "bottleneck")
+    teaching: StreamsRecipe = StreamsRecipe(epochs=8, batch=64, smoothing=0.05)
 
     @cached_property
     def voices(self) -> Ravdess:

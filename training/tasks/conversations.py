@@ -22,7 +22,7 @@ from training.outputs import Output
 from training.tasks.base import Inputs, Samples, TeacherBank
 from training.tasks.heads import with_score
 from training.tasks.names import check_name
-from training.tasks.trained import ScoredRecipe, out_of_fold_nets
+from training.tasks.trained import StreamsRecipe, out_of_fold_nets
 from training.teachers.cache import SPLITS, OutputCache
 from training.teachers.opinions import OpinionEncoder
 from training.teachers.random_teacher import random_outputs
@@ -60,15 +60,19 @@ class Conversations(ABC):
     """The sentiment that each class stands for."""
     metric: str = "accuracy"
     head: type[Head] = Head
-    teacher_names: tuple[str, ...] = ("bc_lstm", "mult", "hypergraph", "dmd", "random")
-    student_names: tuple[str, ...] = ("default", "bottleneck", *LOOKAHEAD, "bc_lstm", "mult", "hypergraph", "dmd")
-    teaching: ScoredRecipe = ScoredRecipe(epochs=25, batch=8, smoothing=0.05)
+    small_names: tuple[str, ...] = ("default", "bottleneck", *LOOKAHEAD)
+    net_names: tuple[str, ...] = ("bc_lstm", "mult", "hypergraph", "dmd", "gated")
+    """Large nets, that teach or learn."""
+    teaching: StreamsRecipe = StreamsRecipe(epochs=25, batch=8, smoothing=0.05)
     """How teachers are trained."""
-    teacher_width: int = 256
+    teacher_width: int = 144
+    teacher_dropout: float = 0.6
 
     def __init__(self, data: Path, cache: Path = Path("cache")) -> None:
         """Take the data folder, and the folder for weights, prepared samples and teachers' outputs."""
         self.data, self.cache = data, cache
+        self.teacher_names: tuple[str, ...] = (*self.net_names, "ensemble", "random")
+        self.student_names: tuple[str, ...] = (*self.small_names, *self.net_names)
         self._samples: dict[Split, Samples] = {}
 
     @abstractmethod
@@ -109,17 +113,25 @@ class Conversations(ABC):
         Names: `default` fuses by gates, `bottleneck` by bottleneck tokens, `causal` and `lookaheadN` by gates.
         """
         check_name("student", name, self.student_names)
-        if name in self.teacher_names:
+        if name in self.net_names:
             return self._net(name)
         core = BottleneckFusion if name == "bottleneck" else GatedFusion
         return ConversationStudent(core, self.widths, self.values, LOOKAHEAD.get(name), head=self.head)
 
     def teacher(self, name: str) -> TeacherBank:
-        """Return a large net over whole conversations, or noise."""
+        """Return a large net over whole conversations, the mean of what all of them answer, or noise."""
         check_name("teacher", name, self.teacher_names)
         if name == "random":
             return TeacherBank(name, self._random)
-        key = {"net": name, "width": self.teacher_width, "recipe": self.teaching.key(), "folds": FOLDS}
+        if name == "ensemble":
+            return TeacherBank(name, self._ensemble)
+        key = {
+            "net": name,
+            "width": self.teacher_width,
+            "dropout": self.teacher_dropout,
+            "recipe": self.teaching.key(),
+            "folds": FOLDS,
+        }
 
         def compute() -> dict[Split, Output]:
             samples = {split: self.samples(split) for split in SPLITS}
@@ -148,20 +160,31 @@ class Conversations(ABC):
         return {split: store.get(self.name, key, split, describe).features["text"] for split in SPLITS}
 
     def _net(self, name: str) -> nn.Module:
-        width, head = self.teacher_width, self.head
+        width, dropout, head = self.teacher_width, self.teacher_dropout, self.head
         nets: dict[str, Callable[[], nn.Module]] = {
-            "bc_lstm": lambda: BcLstm(self.widths, self.values, width, head=head),
+            "bc_lstm": lambda: BcLstm(self.widths, self.values, width, dropout, head=head),
             "mult": lambda: MulT(self.widths, self.values, head=head),
-            "hypergraph": lambda: self._hypergraph_net(width),
-            "dmd": lambda: DmdNet(self.widths, self.values, width, head=head),
+            "hypergraph": self._hypergraph_net,
+            "dmd": lambda: DmdNet(self.widths, self.values, width, dropout, head=head),
+            "gated": lambda: ConversationStudent(
+                GatedFusion, self.widths, self.values, width=width, dropout=dropout, head=head
+            ),
         }
         return nets[name]()
 
-    def _hypergraph_net(self, width: int) -> nn.Module:
+    def _hypergraph_net(self) -> nn.Module:
         # Takes seconds to import, which no other net needs.
         from training.models.multimodal.hypergraph_net import HypergraphNet
 
-        return HypergraphNet(self.widths, self.values, width, head=self.head)
+        width, dropout = self.teacher_width, self.teacher_dropout
+        return HypergraphNet(self.widths, self.values, width, dropout=dropout, head=self.head)
+
+    def _ensemble(self, split: Split) -> Output:
+        """The mean of the nets' logits and scores; their features are of different spaces."""
+        outputs = [self.teacher(name).outputs(split) for name in self.net_names]
+        logits = torch.stack([known(output.logits) for output in outputs]).mean(0)
+        score = torch.stack([known(output.score) for output in outputs]).mean(0)
+        return Output(logits, score, present=outputs[0].present)
 
     def _random(self, split: Split) -> Output:
         output = random_outputs(split, len(self.samples(split)), len(self.labels), None)
@@ -202,6 +225,12 @@ def _samples(part: Utterances, scales: Mapping[str, Scale]) -> Samples:
         present=present,
         unit=unit,
     )
+
+
+def known(tensor: Tensor | None) -> Tensor:
+    """Return what every net of a conversation gives."""
+    assert tensor is not None
+    return tensor
 
 
 def numbered(names: Sequence[str]) -> Tensor:

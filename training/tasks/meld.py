@@ -12,8 +12,8 @@ import torch
 from contract.labels import POLARITIES
 from training.data import meld
 from training.data.folder import Split
-from training.tasks.conversations import LOOKAHEAD, Conversations, Utterances
-from training.tasks.trained import ScoredRecipe
+from training.tasks.conversations import Conversations, Utterances
+from training.tasks.trained import StreamsRecipe
 from training.teachers.cache import SPLITS, recipe_hash
 from training.teachers.opinions import OpinionEncoder
 
@@ -26,9 +26,8 @@ class Meld(Conversations):
     values: tuple[float, ...] = (-1.0, 0.0, 1.0)
     metric: str = "weighted_f1"
     # Nobody crosses modalities where there is one.
-    teacher_names: tuple[str, ...] = ("bc_lstm", "hypergraph", "dmd", "random")
-    student_names: tuple[str, ...] = ("default", "bottleneck", *LOOKAHEAD, "bc_lstm", "hypergraph", "dmd")
-    teaching: ScoredRecipe = ScoredRecipe(epochs=8, batch=32, smoothing=0.05)
+    net_names: tuple[str, ...] = ("bc_lstm", "hypergraph", "dmd", "gated")
+    teaching: StreamsRecipe = StreamsRecipe(epochs=8, batch=32, smoothing=0.05)
 
     @cached_property
     def encoder(self) -> OpinionEncoder:

@@ -86,7 +86,7 @@ def test_a_video_is_in_one_fold(task):
     assert fold.unique().tolist() == list(range(FOLDS))
 
 
-@pytest.mark.parametrize("name", MosiPublished.student_names)
+@pytest.mark.parametrize("name", [*MosiPublished.small_names, *MosiPublished.net_names])
 def test_students_give_what_the_methods_read(task, name):
     torch.manual_seed(0)
     samples = task.samples("valid")

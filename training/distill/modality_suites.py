@@ -87,7 +87,7 @@ MOSI: Final = Suite(
     ),
     "plain",
     seeds=_TWENTY,
-    seeds_of={"meld": 3, "composed": 5},
+    seeds_of={"mosi_published": 5, "meld": 3, "composed": 3},
     base={"predictions": True},
     tests=True,
     ensembles={
@@ -159,7 +159,7 @@ MISSING: Final = Suite(
     ),
     "mask only",
     seeds=_TWENTY,
-    seeds_of={"composed": 10},
+    seeds_of={"composed": 10, "mosi": 10},
     base={"predictions": True, "subsets": True, "modality_dropout": 0.3},
     tests=True,
     pairs=(("missing", "kd"), ("bottleneck student, missing", "bottleneck student, mask only")),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SUITE_RESULTS: Final = Path("docs/results")
 PAGE: Final = Path("docs/results.md")
+METHODS_PAGE: Final = Path("docs/methods.md")
 
 Data = Annotated[Path | None, typer.Option(help="Research data.", envvar=DATA_VARIABLE)]
 Settings = Annotated[
@@ -211,13 +212,16 @@ def bench(
 def report(
     results: Annotated[Path, typer.Option(help="Folder with the JSONs of suites.")] = SUITE_RESULTS,
     page: Annotated[Path, typer.Option(help="The page to write; its plots go into the folder of the JSONs.")] = PAGE,
+    methods: Annotated[Path, typer.Option(help="The page about the methods.")] = METHODS_PAGE,
 ) -> None:
-    """Render docs/results.md and its plots from the committed JSONs."""
+    """Render docs/results.md and its plots from the committed JSONs, and docs/methods.md from the docstrings."""
     from training.distill.report import write_page
+    from training.methods_page import write_methods
 
     with _errors(1):
         write_page(results, page)
-    typer.echo(f"wrote {page}")
+        write_methods(methods)
+    typer.echo(f"wrote {page} and {methods}")
 
 
 def _task(name: str, data: Path | None) -> "Task":

@@ -64,6 +64,26 @@ class ScoredRecipe(NetRecipe):
         return loss
 
 
+@dataclass(frozen=True)
+class StreamsRecipe(ScoredRecipe):
+    """How a multimodal net is trained whose modalities also answer alone, by heads that nothing else would train."""
+
+    alone: float = 1.0
+    """Factor in the loss of the modalities' mean cross entropy."""
+
+    def loss(self, output: Output, target: Tensor, score: Tensor | None) -> Tensor:
+        """Return that of a net that scores, and of the features `<modality>.logits` over the samples that have it."""
+        losses = []
+        for name in (name for name in output.features if name.endswith(LOGITS)):
+            there = _there(output, name)
+            rows = slice(None) if there is None else there > 0
+            logits, own = output.features[name][rows], target[rows]
+            if len(own):
+                losses.append(nn.functional.cross_entropy(logits, own, label_smoothing=self.smoothing))
+        loss = super().loss(output, target, score)
+        return loss + self.alone * torch.stack(losses).mean() if losses else loss
+
+
 def train_net(
     net: nn.Module, samples: Samples, augment: Augment, recipe: NetRecipe, valid: Samples | None = None
 ) -> nn.Module:

@@ -9,7 +9,7 @@ from training.outputs import Output
 from training.tasks.base import Samples
 from training.tasks.face_students import ResidualStudent
 from training.tasks.text_students import LstmStudent
-from training.tasks.trained import NetRecipe, ScoredRecipe, out_of_fold_nets, outputs_of, train_net
+from training.tasks.trained import NetRecipe, ScoredRecipe, StreamsRecipe, out_of_fold_nets, outputs_of, train_net
 
 RECIPE = NetRecipe(epochs=15, learning_rate=1e-2, batch=16)
 VALUES = (-1.0, 1.0)
@@ -164,3 +164,25 @@ def test_the_loss_of_scores():
     plain = NetRecipe(epochs=1, smoothing=0.0).loss(output, target, score)
     scored = ScoredRecipe(epochs=1, smoothing=0.0, score=2.0).loss(output, target, score)
     assert scored - plain == pytest.approx(2 * (0.25 + 0.0625) / 2)
+
+
+def test_the_loss_of_modalities_that_answer_alone():
+    torch.manual_seed(0)
+    logits, audio, video, text = (torch.randn(4, 2, dtype=torch.float64, requires_grad=True) for _ in range(4))
+    target, score = torch.tensor([0, 1, 1, 0]), torch.zeros(4, dtype=torch.float64)
+    present = torch.tensor([[1.0, 1, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0]])
+    features = {"penultimate": torch.randn(4, 8), "audio.logits": audio, "video.logits": video, "text.logits": text}
+    output = Output(logits, torch.zeros(4, dtype=torch.float64), features=features, present=present)
+    recipe = StreamsRecipe(epochs=1, smoothing=0.0, alone=0.5)
+
+    def entropy(x, rows):
+        return -sum(x[i].log_softmax(-1)[target[i]] for i in rows) / len(rows)
+
+    loss = recipe.loss(output, target, score)
+    alone = (entropy(audio, (0, 1, 3)) + entropy(video, (0, 2, 3))) / 2
+    torch.testing.assert_close(loss, entropy(logits, range(4)) + 0.5 * alone)
+    loss.backward()
+    assert text.grad is None or not text.grad.any(), "no sample has it"
+    assert not audio.grad[2].any()
+    unimodal = Output(logits, output.score, features={"penultimate": features["penultimate"]})
+    torch.testing.assert_close(recipe.loss(unimodal, target, score), entropy(logits, range(4)))

@@ -4,6 +4,7 @@ The utterances of a conversation stand or fall together, so conversations are wh
 difference would vary with other test conversations; seeds are averaged, not drawn. Knows arrays only.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +59,21 @@ def paired_bootstrap(
     beyond = min((drawn <= 0).sum(), (drawn >= 0).sum())
     p = min(1.0, 2 * float(beyond + 1) / (draws + 1))
     return Difference(100 * float(sums.sum() / sizes.sum()), float(low), float(high), p)
+
+
+def holm(p_values: Sequence[float], level: float = 0.05) -> list[bool]:
+    """Return which of m hypotheses are rejected so that one is rejected wrongly with at most the probability `level`.
+
+        in the order of their p: reject the k-th (k = 1 ... m) while p_k <= level / (m - k + 1), and none after it
+
+    (Holm, *A Simple Sequentially Rejective Multiple Test Procedure*, Scandinavian Journal of Statistics 1979.)
+    """
+    rejected = [False] * len(p_values)
+    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        if p_values[place] > level / (len(p_values) - rank):
+            break
+        rejected[place] = True
+    return rejected
 
 
 def _resampled(

@@ -19,6 +19,13 @@ _STYLE: Any = {
 }
 
 
+_MANY = 7
+"""Sources among which weights become too small for an axis up to 1."""
+
+Point = tuple[float, float, float]
+Level = tuple[float, str] | None
+
+
 def plot_cost(summaries: Sequence[Summary], metric: str, path: Path) -> None:
     """Draw the metric against CPU milliseconds, and against parameters, one point a run's title with its deviation."""
 
@@ -61,26 +68,60 @@ def plot_methods(summaries: Sequence[Summary], control: str, teacher: float, met
     _figure(path, draw, columns=1, width=6.5, height=1 + 0.19 * len(summaries))
 
 
-def plot_weights(courses: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
-    """Draw the mean weight of every teacher by training step: one panel a title, one line a seed.
+def plot_lines(
+    lines: Mapping[str, Sequence[Point]], ticks: Mapping[float, str], labels: tuple[str, str], path: Path, level: Level
+) -> None:
+    """Draw lines of points with error bars.
 
-    `courses`: title -> runs, each `steps` and a list of the same length by teacher.
+    Args:
+        lines: legend -> points (x, y, half the bar's length, which may be NaN).
+        ticks: x -> what stands there.
+        labels: of the axes.
+        path: the SVG.
+        level: y and legend of a dotted line, None for no such line.
     """
 
     def draw(figure: "Figure", axes: "Sequence[Axes]") -> None:
-        teachers = list(
+        ax = axes[0]
+        for i, (name, points) in enumerate(lines.items()):
+            x, y, bar = zip(*points, strict=True)
+            bars = None if any(one != one for one in bar) else bar
+            ax.errorbar(x, y, yerr=bars, marker="o", markersize=3, linewidth=1, capsize=2, label=name, **_look(i))
+        if level is not None:
+            ax.axhline(level[0], color="grey", linestyle=":", linewidth=0.8, label=level[1])
+        ax.set_xticks(list(ticks), list(ticks.values()))
+        ax.set(xlabel=labels[0], ylabel=labels[1])
+        figure.legend(*ax.get_legend_handles_labels(), loc="outside right upper", frameon=False)
+
+    _figure(path, draw, columns=1, width=7, height=max(3.4, 0.8 + 0.2 * len(lines)))
+
+
+def plot_weights(courses: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
+    """Draw the mean weight of every teacher or edge by training step: one panel a title, one line a seed.
+
+    `courses`: title -> runs, each `steps` and a list of the same length by teacher or edge.
+    """
+
+    def draw(figure: "Figure", axes: "Sequence[Axes]") -> None:
+        sources = list(
             dict.fromkeys(name for runs in courses.values() for run in runs for name in run if name != "steps")
         )
-        colours = {name: f"C{i}" for i, name in enumerate(teachers)}
+        looks = {name: _look(i) for i, name in enumerate(sources)}
         for ax, (title, runs) in zip(axes, courses.items(), strict=True):
             for i, run in enumerate(runs):
                 for name in (name for name in run if name != "steps"):
-                    ax.plot(run["steps"], run[name], color=colours[name], label=None if i else name, linewidth=1)
-            ax.set(title=title, xlabel="step", ylim=(0, 1))
+                    ax.plot(run["steps"], run[name], label=None if i else name, linewidth=1, **looks[name])
+            ax.set(title=title, xlabel="step", ylim=(0, 1 if len(sources) < _MANY else None))
         axes[0].set_ylabel("mean weight")
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
+        handles = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+        figure.legend(handles.values(), handles.keys(), loc="outside right upper", frameon=False)
 
     _figure(path, draw, columns=len(courses), width=2 + 2.2 * len(courses), height=2.8)
+
+
+def _look(place: int) -> dict[str, Any]:
+    """Colour and dashes of the so-manieth line: ten colours, and then again with other dashes."""
+    return {"color": f"C{place % 10}", "linestyle": ("-", "--", "-.", ":")[place // 10 % 4]}
 
 
 def _dot(ax: "Axes", x: float, y: float, deviation: float, label: str) -> None:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from training.distill.bootstrap import paired_bootstrap
+from training.distill.bootstrap import holm, paired_bootstrap
 
 RNG = np.random.default_rng(0)
 
@@ -87,3 +87,15 @@ def test_other_samples_are_refused() -> None:
         paired_bootstrap(np.ones(3), np.ones((2, 4)), np.arange(3))
     with pytest.raises(ValueError, match="needs the same samples: 0, 0, and units of 0"):
         paired_bootstrap([], [], [])
+
+
+def test_holm_against_adjusted_p_values() -> None:
+    """Adjusted: the running maximum of (m - k + 1) p_k, in the order of p; rejected where that is at most the level."""
+    for _ in range(50):
+        p = RNG.uniform(0, 0.1, RNG.integers(1, 8)) ** 2
+        order = np.argsort(p)
+        adjusted = np.empty_like(p)
+        adjusted[order] = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+        assert holm(p.tolist(), 0.01) == (adjusted <= 0.01).tolist()
+    assert holm([0.04, 0.001, 0.03], 0.05) == [False, True, False]
+    assert holm([]) == []

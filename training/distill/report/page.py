@@ -1,0 +1,139 @@
+"""Renders docs/results.md and its plots from the committed JSONs.
+
+Knows the order of sections; each is made elsewhere.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from training.distill.compare import Summary, row_of, summarise
+from training.distill.entries import available, best_teacher
+from training.distill.metrics import LOWER_IS_BETTER
+from training.distill.plots import plot_cost, plot_methods
+from training.distill.report.lookahead import lookahead_section
+from training.distill.report.significance import ensemble_table, pair_table, standard_error, tested_verdict, tests_of
+from training.distill.report.subsets import subset_section
+from training.distill.report.tables import Content, main_table, score_table, teacher_table, verdict
+from training.distill.report.weights import weight_section
+from training.distill.suite import Suite
+from training.distill.suites import SUITES
+
+STUDENTS = "m1_students.json"
+_HEAD = """# Results
+
+Made by `python -m training report` from the JSON files in [results/](results/); don't edit.
+"""
+_PROTOCOL = """Protocol: speakers are disjoint where they are known; one checkpoint a run, chosen on validation; test
+touched once a run; mean and sample standard deviation over seeds. All runs of a task make the same number of optimiser
+steps. The weight of a method, as a factor of its default, was chosen on validation with the first seed and {tuning} of
+the steps. "Gain" is the difference to *{control}* with the same seed: its mean, and in how many seeds it is above 0. No
+significance is claimed from so few seeds.
+"""
+_TESTED = """Protocol: speakers are disjoint where they are known; one checkpoint a run, chosen on validation; test
+touched once a run; mean and sample standard deviation over seeds. All runs of a task have the same {budget}.{tuned}
+"Difference" is the accuracy less that of *{control}*, averaged over the seeds that both have, with the 95 % interval of
+a paired bootstrap over the conversations of test. Where it contains 0, the difference is noise. The interval is about
+other conversations, not about other seeds.
+"""
+_TUNED = """ The weight of a
+method, as a factor of its default, was chosen on validation with {seeds} and {tuning} of that."""
+
+
+def write_page(results: Path, page: Path) -> None:
+    """Write the page, and the plots beside the JSONs."""
+    text = render(results, results)
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(text)
+
+
+def render(results: Path, plots: Path | None = None, suites: Mapping[str, Suite] = SUITES) -> str:
+    """Return the page's text; with `plots`, draw the plots into that folder."""
+    parts = [_HEAD]
+    students = results / STUDENTS
+    if students.is_file():
+        parts.append(_students(json.loads(students.read_text())))
+    for name, suite in suites.items():
+        path = results / f"{name}.json"
+        if path.is_file():
+            parts += _suite(suite, json.loads(path.read_text()), plots)
+    return "\n".join(parts)
+
+
+def _students(content: Content) -> str:
+    """The served students."""
+    lines = ["## The served students", "", "| student | parameters | measured on | result |", "|---|---|---|---|"]
+    for name, student in content["students"].items():
+        for split, metrics in student["metrics"].items():
+            numbers = ", ".join(f"{key} {value:g}" for key, value in metrics.items())
+            lines.append(f"| {name} | {student['parameters']:,} | {split} | {numbers} |")
+    return "\n".join([*lines, "", f"Measured by `{content['command']}`, {content['measured']}; one seed.", ""])
+
+
+def _suite(suite: Suite, content: Content, plots: Path | None) -> Iterator[str]:
+    yield f"## {suite.title}\n\n{suite.question} Made by `{content['command']}`.\n"
+    yield _protocol(suite, content)
+    failed = [run for run in content["runs"] if "error" in run]
+    if len(content["tasks"]) > 1:
+        yield _cost_plot(suite, content, plots)
+    for task, survey in content["tasks"].items():
+        runs = [run for run in content["runs"] if run["task"] == task and "error" not in run]
+        if runs:
+            yield f"### {suite.name}: {task}\n"
+            yield from _task(suite, task, survey, runs, tests_of(content, task), plots)
+            yield from filter(None, (ensemble_table(content, task),))
+    if failed:
+        yield "Runs that failed:\n"
+        yield "\n".join(f"- {run['task']}, {run['title']}, seed {run['seed']}: {run['error']}" for run in failed) + "\n"
+
+
+def _protocol(suite: Suite, content: Content) -> str:
+    if not content.get("comparisons"):
+        return _PROTOCOL.format(control=suite.control, tuning=f"{suite.tuning:.0%}")
+    budget = "number of optimiser steps" if all("steps" in one for one in suite.budgets.values()) else "budget"
+    seeds = "the first seed" if suite.trial_seeds == 1 else f"the first {suite.trial_seeds} seeds"
+    tuned = _TUNED.format(seeds=seeds, tuning=f"{suite.tuning:.0%}") if content["trials"] else ""
+    return _TESTED.format(budget=budget, tuned=tuned, control=suite.control)
+
+
+def _task(
+    suite: Suite, task: str, survey: Content, runs: Sequence[Content], tests: Sequence[Content], plots: Path | None
+) -> Iterator[str]:
+    """All sections of a task: those that its numbers are enough for."""
+    metric, stem = survey["metric"], f"{suite.name}_{task}"
+    summaries = summarise(row_of(run) for run in runs)
+    yield teacher_table(suite, task, survey)
+    yield main_table(suite, runs, summaries, metric, tests)
+    if tests:
+        told = standard_error(survey, summaries, suite.control)
+        yield from filter(None, (told, score_table(summaries), tested_verdict(suite, tests), pair_table(suite, tests)))
+    else:
+        yield verdict(suite, summaries, metric)
+    yield _methods_plot(suite, task, summaries, survey, plots)
+    yield from lookahead_section(suite, task, summaries, tests, stem, plots)
+    yield from subset_section(suite, runs, survey, stem, plots)
+    if suite.shows_weights:
+        yield from weight_section(runs, stem, plots)
+
+
+def _methods_plot(suite: Suite, task: str, summaries: Sequence[Summary], survey: Content, plots: Path | None) -> str:
+    metric, stem = survey["metric"], f"{suite.name}_{task}"
+    there = available(suite.pools[task], survey)
+    teacher = survey["teachers"][best_teacher(there, survey)]["test"][metric] if there else float("nan")
+    if plots is not None:
+        plot_methods(summaries, suite.control, teacher, metric, plots / f"{stem}.svg")
+    return f"![{metric} of every run](results/{stem}.svg)\n"
+
+
+def _cost_plot(suite: Suite, content: Content, plots: Path | None) -> str:
+    """The control, and the run that was best on validation, of every task."""
+    chosen: list[Summary] = []
+    for task, survey in content["tasks"].items():
+        runs = [row_of(run) for run in content["runs"] if run["task"] == task and "error" not in run]
+        summaries = summarise(runs)
+        sign = -1.0 if survey["metric"] in LOWER_IS_BETTER else 1.0
+        ordered = sorted(summaries, key=lambda summary: sign * summary.mean(survey["metric"], "valid"))
+        chosen += [summary for summary in ordered if summary.title == suite.control or summary is ordered[-1]]
+    if plots is not None and chosen:
+        plot_cost(chosen, "accuracy", plots / f"{suite.name}_cost.svg")
+    return f"![Accuracy against milliseconds and parameters](results/{suite.name}_cost.svg)\n"

@@ -26,7 +26,7 @@ from training.tasks.base import Inputs, Samples, Split, TeacherBank
 from training.tasks.face_students import ResidualStudent
 from training.tasks.heads import with_score
 from training.tasks.names import check_name
-from training.tasks.probed import Features, Lesson, probed_bank
+from training.tasks.probed import Features, FeatureSource, Lesson, probed_bank
 from training.tasks.ravdess import SLOTS, cut_to_voice, logmel_of
 from training.tasks.sst import TOKENIZER, framed
 from training.tasks.text_students import LstmStudent
@@ -111,9 +111,8 @@ class Folder:
         if name == "random":
             return TeacherBank(name, self._random)
         features: dict[str, Callable[[], Features]] = {"whisper": self._heard, "fer": self._seen, "minilm": self._read}
-        return probed_bank(
-            name, lambda: {"weights": PACKAGES[name].sha256}, features[name], lambda: self._lesson, ProbeRecipe()
-        )
+        source = FeatureSource(name, lambda: {"weights": PACKAGES[name].sha256}, features[name])
+        return probed_bank(source, lambda: self._lesson, ProbeRecipe())
 
     @property
     def _lesson(self) -> Lesson:

@@ -38,41 +38,48 @@ class Lesson:
         return len(self.values)
 
 
-def probed_bank(
-    name: str,
-    key: Callable[[], Recipe],
-    features: Callable[[], Features],
-    find_lesson: Callable[[], Lesson],
-    recipe: ProbeRecipe,
-) -> TeacherBank:
+@dataclass(frozen=True)
+class FeatureSource:
+    """A frozen source's features of a task's samples, computed once and kept: whoever learns from them reads them."""
+
+    name: str
+    """Of the source, and of the teacher that is a small net over it."""
+    key: Callable[[], Recipe]
+    """What the features depend on, besides the samples."""
+    compute: Callable[[], Features]
+    """Computes those of all splits."""
+
+    def recipe(self, lesson: Lesson) -> Recipe:
+        """Return all that they depend on."""
+        return {**self.key(), "samples": lesson.fingerprint}
+
+    def features(self, lesson: Lesson) -> Features:
+        """Return them for every split."""
+        store, recipe = OutputCache(lesson.cache), self.recipe(lesson)
+        return {split: store.get(f"{self.name}.features", recipe, split, self.compute) for split in SPLITS}
+
+
+def probed_bank(source: FeatureSource, find_lesson: Callable[[], Lesson], recipe: ProbeRecipe) -> TeacherBank:
     """Return a teacher whose features and outputs are both cached: other hyper-parameters don't read the corpus again.
 
     Args:
-        name: of the teacher.
-        key: what the features depend on, besides the samples.
-        features: computes those of all splits.
+        source: of the features; the teacher has its name.
         find_lesson: gives labels and folds.
         recipe: of the small net.
     """
 
     def compute(split: Split) -> Output:
         lesson = find_lesson()
-        store = OutputCache(lesson.cache)
-        described = {**key(), "samples": lesson.fingerprint}
         whole = {
-            **described,
+            **source.recipe(lesson),
             "probe": recipe.key(),
             "classes": lesson.values.tolist(),
             "lesson": tensor_sha256(lesson.fold, lesson.target),
         }
+        store = OutputCache(lesson.cache)
+        return store.get(source.name, whole, split, lambda: taught(source.features(lesson), lesson, recipe))
 
-        def teach() -> dict[Split, Output]:
-            known = {part: store.get(f"{name}.features", described, part, features) for part in SPLITS}
-            return taught(known, lesson, recipe)
-
-        return store.get(name, whole, split, teach)
-
-    return TeacherBank(name, compute)
+    return TeacherBank(source.name, compute)
 
 
 def taught(features: Features, lesson: Lesson, recipe: ProbeRecipe) -> dict[Split, Output]:

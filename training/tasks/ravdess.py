@@ -6,7 +6,7 @@ says about a changed voice was computed on that voice. Clips are cut to the voic
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Final
 
@@ -23,10 +23,11 @@ from training.data.folder import DataMissingError, corpus_file
 from training.models.logmel import MELS, STEP_SAMPLES, LogMel
 from training.outputs import Output
 from training.tasks.audio_students import ConvStudent, GruStudent
+from training.tasks.audio_visual import audio_visual_bank
 from training.tasks.base import Inputs, Samples, Split, TeacherBank
 from training.tasks.heads import with_score
 from training.tasks.names import check_name
-from training.tasks.probed import Features, Lesson, probed_bank
+from training.tasks.probed import Features, FeatureSource, Lesson, probed_bank
 from training.teachers.audio_sources import (
     AudioSource,
     Egemaps,
@@ -67,6 +68,7 @@ class Ravdess:
         "resemblyzer",
         "egemaps",
         "action_units",
+        "audio_visual",
         "random",
     )
     student_names: tuple[str, ...] = ("default", "gru")
@@ -114,23 +116,14 @@ class Ravdess:
         return ConvStudent(MELS, self.values) if name == "default" else GruStudent(MELS, self.values)
 
     def teacher(self, name: str) -> TeacherBank:
-        """Return an audio teacher, the privileged one that sees the actor's face, or `hf:NAME_OR_FOLDER`."""
+        """Return an audio teacher, `hf:NAME_OR_FOLDER`, one that sees the face, or `audio_visual`, which does both."""
         if name == "random":
             return TeacherBank(name, self._random)
-        if name == "action_units":
-            return probed_bank(name, self._units_key, self._units, lambda: self.lesson, ProbeRecipe(hidden=64))
-        make = self._source(name)
-        source: list[AudioSource] = []
-
-        def once() -> AudioSource:
-            if not source:
-                source.append(make())
-            return source[0]
-
-        def features() -> Features:
-            return {split: describe_all(once(), self.recordings(split), SLOTS) for split in SPLITS}
-
-        return probed_bank(name, lambda: once().key(), features, lambda: self.lesson, ProbeRecipe())
+        if name == "audio_visual":
+            sources = {"audio": self._source("whisper"), "video": self._source("action_units")}
+            return audio_visual_bank(name, sources, self.samples, lambda: self.lesson)
+        recipe = ProbeRecipe(hidden=64) if name == "action_units" else ProbeRecipe()
+        return probed_bank(self._source(name), lambda: self.lesson, recipe)
 
     @property
     def lesson(self) -> Lesson:
@@ -149,7 +142,17 @@ class Ravdess:
             for changed in at_speeds(ravdess.read_pcm(clip.path), _speeds(split))
         ]
 
-    def _source(self, name: str) -> Callable[[], AudioSource]:
+    def _source(self, name: str) -> FeatureSource:
+        if name == "action_units":
+            return FeatureSource(name, self._units_key, self._units)
+        once = cache(self._hearing(name))
+
+        def features() -> Features:
+            return {split: describe_all(once(), self.recordings(split), SLOTS) for split in SPLITS}
+
+        return FeatureSource(name, lambda: once().key(), features)
+
+    def _hearing(self, name: str) -> Callable[[], AudioSource]:
         if name.startswith(_HUGGING_FACE):
             return lambda: HuggingFaceSpeech(name.removeprefix(_HUGGING_FACE))
         check_name("teacher", name, self.teacher_names, f"; {_HUGGING_FACE}NAME_OR_FOLDER takes any speech encoder")

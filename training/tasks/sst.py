@@ -24,7 +24,7 @@ from training.tasks.aclsa import AclSa, inverse_document_frequency
 from training.tasks.base import Inputs, Samples, TeacherBank
 from training.tasks.heads import with_score
 from training.tasks.names import check_name
-from training.tasks.probed import Lesson, probed_bank
+from training.tasks.probed import FeatureSource, Lesson, probed_bank
 from training.tasks.text_students import LstmStudent, TransformerStudent
 from training.tasks.trained import NetRecipe, out_of_fold_nets
 from training.teachers.cache import SPLITS, OutputCache, file_sha256, recipe_hash
@@ -193,7 +193,7 @@ class Sst2:
             target = torch.tensor([label for _, label in self.sentences["train"]])
             return Lesson(self.fingerprint(), target, self.fold, torch.tensor(self.values), self._store)
 
-        return probed_bank(name, lambda: make().key(), features, lesson, LEXICAL)
+        return probed_bank(FeatureSource(name, lambda: make().key(), features), lesson, LEXICAL)
 
     def _random(self, split: Split) -> Output:
         output = random_outputs(split, len(self.sentences[split]), len(self.labels), PIECES)

@@ -23,7 +23,7 @@ class Entry:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     """`teachers` may be `BEST` or `ALL` of the suite's pool."""
     factors: tuple[float, ...] = ()
-    """Of the first method's default weights: each is tried on validation: first seed, a part of the steps."""
+    """Of the first method's default weights: each is tried on validation: first seeds, a part of the budget."""
     scaled: tuple[str, ...] = ("weight",)
     """Options of the first method that a factor multiplies."""
     without: tuple[str, ...] = ()
@@ -47,17 +47,18 @@ class Suite:
     pools: Mapping[str, tuple[str, ...]]
     """Task -> the teachers that `BEST` and `ALL` speak of."""
     budgets: Mapping[str, Mapping[str, Any]]
-    """Task -> a recipe's `budget`; in steps, so that every entry of a task moves its student equally often."""
+    """Task -> a recipe's `budget`. In `steps`, every entry of a task moves its student equally often; in `epochs`, one
+    that holds samples out moves it less often."""
     entries: tuple[Entry, ...]
     control: str
     """Title of the entry that the others are compared with."""
     students: Mapping[str, str] = field(default_factory=dict)
     """Task -> the student that every entry teaches, where it isn't the default one."""
     tuning: float = 1 / 4
-    """Part of the steps that a trial on validation takes."""
+    """Part of the steps or epochs that a trial on validation takes."""
     seeds: tuple[int, ...] = (0, 1, 2)
     shows_weights: bool = False
-    """Whether the report plots the weights of the teachers."""
+    """Whether the report plots the weights of the teachers, or of edges and hyperedges."""
     base: Mapping[str, Any] = field(default_factory=dict)
     """Options of a recipe that every entry starts from."""
     trial_seeds: int = 1

@@ -24,7 +24,7 @@ def lookahead_section(
         return
     if plots is not None:
         _plot(lines, plots / f"{stem}_lookahead.svg")
-    yield f"![Accuracy against look-ahead](results/{stem}_lookahead.svg)\n"
+    yield f"![Accuracy against look-ahead; bars are one standard error over seeds](results/{stem}_lookahead.svg)\n"
     control = next((entry.line for entry in suite.entries if entry.title == suite.control), "")
     if control in lines and {0, None} <= set(lines[control]):
         yield closed(lines, control, tests)

@@ -9,6 +9,7 @@ import torch
 from contract.labels import EMOTIONS
 from training.data.folder import DataMissingError
 from training.tasks.composed import _windows
+from training.tasks.conversation_teachers import scores
 from training.tasks.conversations import FOLDS, LIMIT, LOOKAHEAD, Scale, numbered
 from training.tasks.meld import Meld
 from training.tasks.mosi import MosiPublished
@@ -178,3 +179,12 @@ def write(path, header, rows):
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([header, *rows])
+
+
+def test_teachers_are_measured_seed_by_seed(task):
+    found = scores(task, ("gated", "bc_lstm"), (0, 1))
+    assert list(found) == ["gated", "bc_lstm", "ensemble"]
+    assert found["gated"]["parameters"] == sum(p.numel() for p in task.student("gated").parameters())
+    again = scores(task, ("gated",), (1,))
+    assert again["gated"]["mae"] == found["gated"]["mae"][1:], "a seed gives the same net, whatever was trained before"
+    assert "ensemble" not in again

@@ -1,12 +1,34 @@
+import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-import training.methods_page
 from training.catalogue import catalogue
+from training.methods import METHODS
+from training.methods.kd import KD
 from training.methods_page import render_methods, write_methods
 
 PAGE = Path(__file__).parents[2] / "docs/methods.md"
+
+
+@dataclass(frozen=True)
+class SilentConfig:
+    temperature: float = 4.0
+    """T."""
+    undocumented: float = 1.0
+
+
+class Silent(KD):
+    """Has an option that nobody explained."""
+
+    Config = SilentConfig
+
+
+class Strange(KD):
+    """Belongs to no family that the page knows."""
+
+    family = "Z"
 
 
 def test_the_page_of_methods_is_what_the_docstrings_give():
@@ -15,19 +37,27 @@ def test_the_page_of_methods_is_what_the_docstrings_give():
 
 def test_everything_that_distils_has_a_section_that_the_index_points_to():
     text = render_methods()
+    parts = re.split(r"^### (.+)\n", text, flags=re.MULTILINE)[1:]
+    sections = dict(zip(parts[::2], parts[1::2], strict=True))
+    assert len(sections) == len(catalogue())
     for entry in catalogue():
         title = entry.name if entry.kind == "method" else f"{entry.name} ({entry.kind})"
         anchor = title.lower().replace(" ", "-").translate({ord("("): None, ord(")"): None})
-        assert f"\n### {title}\n" in text
         assert text.count(f"(#{anchor})") == 1
+        section = sections[title]
+        assert f"`{entry.module}`" in section
+        assert set(re.findall(r"\b\d{4}\b", entry.paper)) <= set(re.findall(r"\b\d{4}\b", section)), "its paper"
+        assert re.search(r"\n\n    \S.*\n", section), "its equation, as a block of code"
         for parameter in entry.parameters:
-            assert f"| `{parameter.name}` |" in text
+            assert f"\n| `{parameter.name}` |" in section
 
 
-def test_a_family_without_a_title_is_named(monkeypatch, tmp_path):
-    strange = [entry for entry in catalogue() if entry.name == "kd"]
-    object.__setattr__(strange[0], "family", "Z")
-    monkeypatch.setattr(training.methods_page, "catalogue", lambda: strange)
-    with pytest.raises(ValueError, match=r"training\.methods\.kd: family 'Z' has no title"):
-        write_methods(tmp_path / "page.md")
-    assert not (tmp_path / "page.md").exists()
+def test_options_without_a_docstring_and_families_without_a_title_are_named(monkeypatch, tmp_path):
+    page = tmp_path / "page.md"
+    monkeypatch.setitem(METHODS, "silent", Silent)
+    with pytest.raises(ValueError, match=r"SilentConfig\.undocumented has no docstring under it"):
+        write_methods(page)
+    monkeypatch.setitem(METHODS, "silent", Strange)
+    with pytest.raises(ValueError, match=r"family 'Z' has no title in training/methods_page\.py"):
+        write_methods(page)
+    assert not page.exists()

@@ -81,10 +81,11 @@ def test_train_teacher_prints_its_scores() -> None:
     assert "good on toy, valid: accuracy" in result.stdout
 
 
-def test_report_renders_a_page(tmp_path: Path) -> None:
+def test_report_renders_its_two_pages(tmp_path: Path) -> None:
     result = call("report", "--results", str(tmp_path / "none"), "--page", str(tmp_path / "page.md"))
     assert result.exit_code == 0, result.output
     assert (tmp_path / "page.md").read_text().startswith("# Results")
+    assert (tmp_path / "docs/methods.md").read_text().startswith("# Methods")
 
 
 @pytest.mark.parametrize(

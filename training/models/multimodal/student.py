@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from training.models.answer import Head
@@ -14,8 +15,8 @@ from training.outputs import Output
 class ConversationStudent(nn.Module):
     """Reads the utterances of conversations, as far ahead as it may look.
 
-    With a limited lookahead the memories go forward only, and the core gets the states of an utterance and of the next
-    few as a sequence of tokens: what is said of utterance i depends on no input after i + lookahead, to the last bit.
+    With a limited lookahead the memories go forward only, and to each state the next few are added by a lookahead
+    convolution: what is said of utterance i depends on no input after i + lookahead, to the last bit.
     """
 
     def __init__(
@@ -46,20 +47,46 @@ class ConversationStudent(nn.Module):
         if lookahead is not None and lookahead < 0:
             raise ValueError(f"lookahead must be 0 or more utterances, or None for all, got {lookahead}")
         self.widths = ordered(widths)
-        self.window = 1 + (lookahead or 0)
         self.contexts = Contexts(self.widths, width, lookahead is not None, dropout)
-        self.core = core([self.window] * len(self.widths), width, dropout)
+        self.ahead = nn.ModuleDict(
+            {name: LookaheadConvolution(width, lookahead) for name in self.widths} if lookahead else {}
+        )
+        self.core = core([1] * len(self.widths), width, dropout)
         self.answer = Answer(dict.fromkeys(self.widths, width), width, values, dropout, head)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Output:
         """Read what `Utterances.of` reads; features as `Answer` gives them."""
         read = Utterances.of(inputs, self.widths)
         states, known = self.contexts(read)
-        tokens = [read.turns.unpack(ahead(state, self.window)) for state in states.values()]
-        masks = [read.turns.unpack(ahead(there.unsqueeze(-1), self.window)).squeeze(-1) for there in known.values()]
+        for name, convolution in self.ahead.items():
+            states[name], known[name] = convolution(states[name], known[name])
+        tokens = [read.turns.unpack(state).unsqueeze(1) for state in states.values()]
+        masks = [read.turns.unpack(there.unsqueeze(-1)) for there in known.values()]
         mixed = self.core(tokens, masks)
         output: Output = self.answer(mixed.fused, dict(zip(self.widths, mixed.states, strict=True)), read)
         return output
+
+
+class LookaheadConvolution(nn.Module):
+    """Wang, Yogatama, Coates, Han, Hannun & Xiao, *Lookahead Convolution Layer for Unidirectional Recurrent Neural
+    Networks*, ICLR workshop 2016.
+
+        y_i = h_i + sum_{n = 1..N} w_n * h_{i+n}
+
+    with a weight for every channel and step ahead; they begin at 0, as if nothing was known ahead. The paper has a
+    weight on h_i as well.
+    """
+
+    def __init__(self, width: int, steps: int) -> None:
+        """Take D and N."""
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(steps, width))
+
+    def forward(self, states: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        """Return y [V, T, D] of states, zero where nothing is known, and where y knows something; `known`: [V, T]."""
+        following = ahead(states, 1 + len(self.weight))[..., 1:, :]
+        heard = ahead(known.unsqueeze(-1), 1 + len(self.weight)).amax((-2, -1))
+        return states + (following * self.weight).sum(-2), heard
 
 
 def ahead(x: Tensor, window: int) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from tests.training.models.multimodal.small import VALUES, WIDTHS, inputs_of
 from training.models.multimodal import BcLstm, BottleneckFusion, ConversationStudent, DmdNet, GatedFusion, MulT
 from training.models.multimodal.hypergraph_net import HypergraphNet
-from training.models.multimodal.student import ahead
+from training.models.multimodal.student import LookaheadConvolution, ahead
 
 CONVERSATION = (2,) * 9 + (5,) * 6
 CORES = pytest.mark.parametrize("core", [GatedFusion, BottleneckFusion])
@@ -15,7 +15,10 @@ LOOKAHEADS = pytest.mark.parametrize("lookahead", [0, 1, 2, 4])
 
 def student(core, lookahead):
     torch.manual_seed(0)
-    return ConversationStudent(core, WIDTHS, VALUES, lookahead=lookahead).eval()
+    model = ConversationStudent(core, WIDTHS, VALUES, lookahead=lookahead).eval()
+    for parameter in model.ahead.parameters():
+        torch.nn.init.normal_(parameter)
+    return model
 
 
 def world():
@@ -102,6 +105,23 @@ def test_ahead_takes_the_turns_that_follow():
         for step in range(3):
             expected = x[0, turn + step] if turn + step < 5 else torch.zeros(2)
             assert torch.equal(windows[0, turn, step], expected)
+
+
+def test_a_lookahead_convolution_adds_what_follows():
+    convolution = LookaheadConvolution(3, 2)
+    states, known = torch.randn(2, 5, 3), torch.tensor([[1.0, 1, 1, 1, 1], [0, 0, 1, 0, 0]])
+    states = states * known.unsqueeze(-1)
+    begun, heard = convolution(states, known)
+    assert torch.equal(begun, states), "at first nothing is added"
+    assert heard.tolist() == [[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]
+    torch.nn.init.normal_(convolution.weight)
+    y, _ = convolution(states, known)
+    for i in range(5):
+        expected = states[:, i].clone()
+        for n in (1, 2):
+            if i + n < 5:
+                expected += convolution.weight[n - 1] * states[:, i + n]
+        torch.testing.assert_close(y[:, i], expected)
 
 
 def test_a_negative_lookahead_is_refused():

@@ -162,7 +162,7 @@ MISSING: Final = Suite(
     "mask only",
     seeds=_TWENTY,
     seeds_of={"composed": 10, "mosi": 10},
-    base={"predictions": True, "subsets": True, "modality_dropout": 0.3},
+    base={"predictions": True, "subsets": True, "modality_dropout": 0.5},
     tests=True,
     pairs=(("missing", "kd"), ("bottleneck student, missing", "bottleneck student, mask only")),
 )

@@ -28,6 +28,9 @@ _SCALED: Final = {
     "dkd": ("alpha", "beta"),
     "dist": ("beta", "gamma"),
     "rkd": ("distance_weight", "angle_weight"),
+    "cmd": ("mapping", "attention"),
+    "graph": ("logit_weight", "feature_weight"),
+    "hypergraph": ("logit_weight", "feature_weight"),
 }
 
 
@@ -111,11 +114,25 @@ BAD_TEACHER: Final = Suite(
     shows_weights=True,
 )
 
+_HEARD: Final = ("whisper", "speech_embedding", "resemblyzer", "egemaps")
+_WHOLE: Final = (0.1, 1.0)
+"""Of methods whose default weights are made for losses of another size than that of the labels."""
+
+
+def _alone(teacher: str, name: str, factors: tuple[float, ...] = ()) -> Entry:
+    """A method of one teacher: of the one that hears and sees, or of the best that only hears."""
+    others = tuple(other for other in (*_HEARD, "action_units", "audio_visual") if other != teacher)
+    title = f"{'audio + action units in one net' if teacher == 'audio_visual' else f'{teacher} alone'}, {name}"
+    recipe = {"teachers": ALL, "methods": [{"name": name}]}
+    return Entry(title, "E", recipe, factors, _SCALED.get(name, ("weight",)), others)
+
+
 PRIVILEGED: Final = Suite(
     "privileged",
     "A teacher that sees what the student never will",
-    "Does a teacher over facial action units, beside the audio teachers, make an audio-only student better?",
-    {"ravdess": ("whisper", "speech_embedding", "resemblyzer", "egemaps", "action_units")},
+    "Does a teacher over facial action units make an audio-only student better: beside the audio teachers, or when it "
+    "hears as well and teaches across modalities?",
+    {"ravdess": (*_HEARD, "action_units", "audio_visual")},
     {"ravdess": _STEPS["ravdess"]},
     (
         Entry("plain"),
@@ -124,17 +141,16 @@ PRIVILEGED: Final = Suite(
                 f"audio{' + action units' if seen else ''}, {weigher}",
                 "D",
                 {"teachers": ALL, "methods": ["kd"], "weigher": weigher},
-                without=() if seen else ("action_units",),
+                without=("audio_visual",) if seen else ("action_units", "audio_visual"),
             )
             for weigher in ("uniform", "confidence", "attention_select")
             for seen in (False, True)
         ),
-        Entry(
-            "action units alone",
-            "",
-            {"teachers": ALL, "methods": ["kd"]},
-            without=("whisper", "speech_embedding", "resemblyzer", "egemaps"),
-        ),
+        Entry("action units alone", "", {"teachers": ALL, "methods": ["kd"]}, without=(*_HEARD, "audio_visual")),
+        *(_alone(teacher, "kd") for teacher in ("whisper", "audio_visual")),
+        *(_alone(teacher, "cmd", _WHOLE) for teacher in ("whisper", "audio_visual")),
+        # One stream has no edges, so these have no control that only hears.
+        *(_alone("audio_visual", name, _WHOLE) for name in ("graph", "hypergraph")),
     ),
     "audio, uniform",
     _STUDENTS,

@@ -4,6 +4,7 @@ Knows the order of sections; each is made elsewhere.
 """
 
 import json
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from training.distill.suite import Suite
 from training.distill.suites import SUITES
 
 STUDENTS = "m1_students.json"
+NETS = "conversation_teachers.json"
 _HEAD = """# Results
 
 Made by `python -m training report` from the JSON files in [results/](results/); don't edit.
@@ -53,6 +55,9 @@ def render(results: Path, plots: Path | None = None, suites: Mapping[str, Suite]
     students = results / STUDENTS
     if students.is_file():
         parts.append(_students(json.loads(students.read_text())))
+    nets = results / NETS
+    if nets.is_file():
+        parts.append(_nets(json.loads(nets.read_text())))
     for name, suite in suites.items():
         path = results / f"{name}.json"
         if path.is_file():
@@ -68,6 +73,31 @@ def _students(content: Content) -> str:
             numbers = ", ".join(f"{key} {value:g}" for key, value in metrics.items())
             lines.append(f"| {name} | {student['parameters']:,} | {split} | {numbers} |")
     return "\n".join([*lines, "", f"Measured by `{content['command']}`, {content['measured']}; one seed.", ""])
+
+
+def _nets(content: Content) -> str:
+    """The large nets over conversations, seed by seed."""
+    lines = [
+        "## Large nets over conversations",
+        "",
+        "Trained on all training conversations; validation chooses the epoch; mean and sample standard deviation on",
+        f"test over {content['seeds']} seeds. An ensemble is the mean of the logits of the nets above it, of one seed.",
+        f"Made by `{content['command']}`.",
+        "",
+        "| task | net | parameters | accuracy | weighted F1 | Acc7 | MAE | Pearson |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for task, nets in content["tasks"].items():
+        for name, net in nets.items():
+            shares = [_over_seeds(net[measure], 1) for measure in ("accuracy", "weighted_f1", "acc7")]
+            rest = [_over_seeds(net[measure], 3) for measure in ("mae", "pearson")]
+            lines.append(f"| {task} | {name} | {net['parameters']:,} | " + " | ".join([*shares, *rest]) + " |")
+    return "\n".join([*lines, ""])
+
+
+def _over_seeds(values: Sequence[float], digits: int) -> str:
+    deviation = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.{digits}f}{deviation}"
 
 
 def _suite(suite: Suite, content: Content, plots: Path | None) -> Iterator[str]:

@@ -181,3 +181,12 @@ def test_without_comparisons_nothing_is_claimed(tmp_path: Path) -> None:
     assert "| gain | above 0 |" in text
     assert "95 %" not in text
     assert "in every seed" in text
+
+
+def test_nets_over_conversations_have_mean_and_deviation(tmp_path: Path) -> None:
+    net = {"parameters": 1234, "accuracy": [80.0, 84.0], "weighted_f1": [80.0, 80.0], "acc7": [40.0, 41.0]}
+    net |= {"mae": [0.25, 0.25], "pearson": [0.7, 0.8]}
+    content = {"command": "python -m x", "seeds": 2, "tasks": {"mosi": {"gated": net}}}
+    (tmp_path / "conversation_teachers.json").write_text(json.dumps(content))
+    row = "| mosi | gated | 1,234 | 82.0 ± 2.8 | 80.0 ± 0.0 | 40.5 ± 0.7 | 0.250 ± 0.000 | 0.750 ± 0.071 |"
+    assert row in render(tmp_path)

@@ -75,6 +75,8 @@ class Bench:
                 self._work(lanes, f"seed {seed}", list(self._finals(seed)))
                 report = self._report()
                 write_report(report, self.plan.out)
+                if time.monotonic() > self._until:
+                    break
         return report
 
     def _survey(self, lanes: Lanes, task: str) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.distill.comparisons import average_entries, compare_entries
+from training.distill.comparisons import compare_entries
 from training.distill.entries import NoTeacherError, Survey, available, entry_recipe, resolved, why_missing
 from training.distill.jobs import Answer, Job, Lanes, TaskSource
 from training.distill.metrics import better
@@ -169,24 +169,14 @@ class Bench:
             "tasks": tasks,
             "runs": runs,
             "trials": trials,
-            **self._compared(earlier),
+            **({"comparisons": self._comparisons(earlier)} if self.suite.tests else {}),
         }
 
-    def _compared(self, earlier: Report) -> Report:
-        """Comparisons and ensembles, where the suite has some: this time's tasks', and earlier ones of the others."""
-        found: Report = {}
-        if self.suite.tests:
-            found["comparisons"] = []
-        if self.suite.ensembles:
-            found["ensembles"] = []
-        for name, known in found.items():
-            known += [one for one in earlier.get(name, []) if one["task"] not in self.surveys]
-        for task in self.surveys if found else ():
-            folders = self._folders(task)
-            if self.suite.tests:
-                found["comparisons"] += compare_entries(self.suite, task, folders)
-            if self.suite.ensembles:
-                found["ensembles"] += average_entries(self.suite, task, folders)
+    def _comparisons(self, earlier: Report) -> list[Report]:
+        """Those of this time's tasks, and earlier ones of the others."""
+        found = [one for one in earlier.get("comparisons", []) if one["task"] not in self.surveys]
+        for task in self.surveys:
+            found += compare_entries(self.suite, task, self._folders(task))
         return found
 
     def _folders(self, task: str) -> dict[str, dict[int, Path]]:

@@ -3,10 +3,10 @@
 Reads the predictions that runs left behind (`Recipe.predictions`); knows nothing of how they came about.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,6 @@ from training.distill.bootstrap import paired_bootstrap
 from training.distill.result import PREDICTIONS
 from training.distill.suite import Suite
 
-T = TypeVar("T")
 Folders = Mapping[str, Mapping[int, Path]]
 """Title -> seed -> folder of the run."""
 
@@ -27,39 +26,23 @@ def compare_entries(suite: Suite, task: str, folders: Folders) -> list[dict[str,
         By comparison `task`, `title`, `against`, `metric`, `seeds` (how many both have, over which correctness is
         averaged), and the fields of `Difference`. Entries without predictions are left out.
     """
-    right = {title: {seed: _right(folder) for seed, folder in runs.items()} for title, runs in folders.items()}
+    right = {
+        title: {seed: answers for seed, folder in runs.items() if (answers := _right(folder)) is not None}
+        for title, runs in folders.items()
+    }
     titles = [entry.title for entry in suite.entries_of(task)]
     pairs = [(title, suite.control) for title in titles if title != suite.control]
     pairs += [pair for pair in suite.pairs if set(pair) <= set(titles) and pair not in pairs]
     found = []
     for title, against in pairs:
         a, b = right.get(title, {}), right.get(against, {})
-        seeds = sorted(seed for seed in a if a[seed] is not None and b.get(seed) is not None)
+        seeds = sorted(set(a) & set(b))
         if not seeds:
             continue
-        difference = paired_bootstrap(
-            [_known(a[seed])[0] for seed in seeds], [_known(b[seed])[0] for seed in seeds], _known(a[seeds[0]])[1]
-        )
+        difference = paired_bootstrap([a[seed][0] for seed in seeds], [b[seed][0] for seed in seeds], a[seeds[0]][1])
         measured = {name: round(value, 5) for name, value in asdict(difference).items()}
         about = {"task": task, "title": title, "against": against, "metric": "accuracy", "seeds": len(seeds)}
         found.append({**about, **measured})
-    return found
-
-
-def average_entries(suite: Suite, task: str, folders: Folders) -> list[dict[str, Any]]:
-    """Average the logits on test of the suite's ensembles, seed by seed.
-
-    Returns:
-        By ensemble `task`, `title`, `members`, and `accuracy` in per cent, one a seed that all members have.
-    """
-    found = []
-    for title, members in suite.ensembles.items():
-        runs = [folders.get(member, {}) for member in members]
-        kept = [{seed: _logits(folder) for seed, folder in run.items()} for run in runs]
-        seeds = sorted(seed for seed in kept[0] if all(run.get(seed) is not None for run in kept))
-        if seeds:
-            accuracy = [_accuracy([run[seed] for run in kept]) for seed in seeds]
-            found.append({"task": task, "title": title, "members": list(members), "accuracy": accuracy})
     return found
 
 
@@ -67,31 +50,16 @@ Answers = tuple[NDArray[np.float64], NDArray[np.int64]]
 
 
 def _right(folder: Path) -> Answers | None:
-    """Whether each answer on test that has a label is right, [N], and the numbers of their conversations, [N]."""
-    kept = _logits(folder)
-    if kept is None:
-        return None
-    known = kept["target"] >= 0
-    right = (kept["logits"].argmax(-1) == kept["target"]).astype(np.float64)
-    return right[known], kept["unit"][known]
+    """Whether each answer on test that has a label is right, [N], and the numbers of their conversations, [N].
 
-
-def _logits(folder: Path) -> dict[str, NDArray[Any]] | None:
-    """What a run said about classes on test; None where it kept nothing of it."""
+    None where the run kept nothing of it.
+    """
     path = folder / PREDICTIONS
     if not path.is_file():
         return None
     with np.load(path) as kept:
-        return dict(kept) if {"logits", "target"} <= set(kept.files) else None
-
-
-def _accuracy(members: Sequence[dict[str, NDArray[Any]] | None]) -> float:
-    """Of the mean of the members' logits, in per cent."""
-    logits = np.mean([_known(member)["logits"] for member in members], axis=0)
-    target = _known(members[0])["target"]
-    return round(100 * float((logits.argmax(-1) == target)[target >= 0].mean()), 4)
-
-
-def _known(answers: T | None) -> T:
-    assert answers is not None
-    return answers
+        if not {"logits", "target"} <= set(kept.files):
+            return None
+        known = kept["target"] >= 0
+        right = (kept["logits"].argmax(-1) == kept["target"]).astype(np.float64)
+        return right[known], kept["unit"][known]

@@ -7,7 +7,7 @@ from typing import Any
 
 from training.distill.metrics import better
 from training.distill.recipe import Choice, recipe_of
-from training.distill.suite import ALL, BEST, Entry, Suite
+from training.distill.suite import ALL, BEST, SCALED, Entry, Suite
 from training.distill.tables import Table
 from training.methods import METHODS
 from training.steps import STEPS
@@ -31,7 +31,7 @@ def entry_recipe(
         survey: says which teachers there are, and which is best.
         seed: of the run.
         scale: factor of the budget's steps or epochs.
-        factor: of the first method's default weights.
+        factor: of the first method's weights.
 
     Raises:
         NoTeacherError: all teachers that it wants are missing.
@@ -49,7 +49,9 @@ def entry_recipe(
         recipe["teachers"] = pool if recipe["teachers"] == ALL else [best_teacher(pool, survey)]
     if factor != 1.0:
         method = recipe["methods"][0]
-        method |= {option: factor * getattr(METHODS[method["name"]].Config(), option) for option in entry.scaled}
+        defaults = METHODS[method["name"]].Config()
+        for option in SCALED.get(method["name"], ("weight",)):
+            method[option] = factor * method.get(option, getattr(defaults, option))
     student = suite.students.get(task, "default")
     return {"student": student, **recipe, "task": task, "name": entry.title, "budget": budget, "seed": seed}
 

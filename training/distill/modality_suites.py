@@ -14,19 +14,6 @@ _LOGITS: Final = (0.3, 1.0, 3.0)
 _FEATURES: Final = (0.03, 0.3, 1.0)
 _WHOLE: Final = (0.1, 0.3, 1.0)
 """Of methods that match logits and features, whose default weights are made for losses of another size."""
-_SCALED: Final = {
-    "dkd": ("alpha", "beta"),
-    "dist": ("beta", "gamma"),
-    "rkd": ("distance_weight",),
-    "cmd": ("mapping", "attention"),
-    "graph": ("logit_weight", "feature_weight"),
-    "hypergraph": ("logit_weight", "feature_weight"),
-    "dmd": ("graph", "decoupling"),
-    "gravitation": ("response", "feature"),
-    "missing": ("response", "feature"),
-    "causal": ("response", "representation", "anticipation"),
-}
-"""What a factor multiplies, where that is not the `weight`."""
 _VIDEOS: Final = {"epochs": 25, "batch": 8, "learning_rate": 2e-3, "weight_decay": 0.05, "evaluations": 12}
 _DIALOGUES: Final = {"epochs": 6, "batch": 16, "learning_rate": 2e-3, "weight_decay": 0.05, "evaluations": 6}
 _DRAWN: Final = {"epochs": 8, "batch": 64, "learning_rate": 2e-3, "weight_decay": 0.05, "evaluations": 8}
@@ -43,7 +30,7 @@ def _one(
 ) -> Entry:
     """A method beside the labels, with options of its own, in a recipe with others."""
     whole = {"teachers": teachers, "methods": [{"name": name, **options}], **(recipe or {})}
-    return Entry(title or name, family, whole, factors, _SCALED.get(name, ("weight",)), _ENSEMBLE)
+    return Entry(title or name, family, whole, factors, without=_ENSEMBLE)
 
 
 def _weighed(name: str) -> Entry:
@@ -92,16 +79,6 @@ MOSI: Final = Suite(
     seeds_of={"mosi_published": 5, "meld": 3, "composed": 3},
     base={"predictions": True},
     tests=True,
-    ensembles={
-        "ensemble of five nets": (
-            "gated net, plain",
-            "hypergraph net, plain",
-            "bc_lstm's net, plain",
-            "MulT, plain",
-            "dmd's net, plain",
-        ),
-        "ensemble of two nets": ("gated net, plain", "hypergraph net, plain"),
-    },
     pairs=(("hypergraph", "graph"), ("dmd, the authors' prior", "dmd")),
 )
 
@@ -114,9 +91,8 @@ def _ahead(line: str, lookahead: int | None, method: str = "") -> Entry:
     if method:
         recipe |= {"teachers": ALL, "methods": [{"name": method}]}
     factors = () if not method else _LOGITS if method == "kd" else _WHOLE
-    return Entry(
-        title, "E" if method else "", recipe, factors, _SCALED.get(method, ("weight",)), _ENSEMBLE, (), line, lookahead
-    )
+    family = "E" if method == "causal" else "A" if method else ""
+    return Entry(title, family, recipe, factors, without=_ENSEMBLE, line=line, lookahead=lookahead)
 
 
 CAUSAL: Final = Suite(

@@ -12,6 +12,20 @@ BEST: Final = "BEST"
 ALL: Final = "ALL"
 """Stands for all teachers of the entry's pool."""
 
+SCALED: Final[Mapping[str, tuple[str, ...]]] = {
+    "dkd": ("alpha", "beta"),
+    "dist": ("beta", "gamma"),
+    "rkd": ("distance_weight", "angle_weight"),
+    "cmd": ("mapping", "attention"),
+    "graph": ("logit_weight", "feature_weight"),
+    "hypergraph": ("logit_weight", "feature_weight"),
+    "dmd": ("graph", "decoupling"),
+    "gravitation": ("response", "feature"),
+    "missing": ("response", "feature"),
+    "causal": ("response", "representation", "anticipation"),
+}
+"""Options of a method that an entry's factor multiplies, where that is not its `weight`."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -23,9 +37,7 @@ class Entry:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     """`teachers` may be `BEST` or `ALL` of the suite's pool."""
     factors: tuple[float, ...] = ()
-    """Of the first method's default weights: each is tried on validation: first seeds, a part of the budget."""
-    scaled: tuple[str, ...] = ("weight",)
-    """Options of the first method that a factor multiplies."""
+    """Of the first method's weights (see `SCALED`): each is tried on validation: first seeds, a part of the budget."""
     without: tuple[str, ...] = ()
     """Teachers of the pool that this entry does without."""
     tasks: tuple[str, ...] = ()
@@ -69,17 +81,14 @@ class Suite:
     """Whether entries are compared by a paired bootstrap over conversations; needs `predictions` in `base`."""
     pairs: tuple[tuple[str, str], ...] = ()
     """Titles that are tested against each other, (this, against that), beside all against the control."""
-    ensembles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Title -> entries whose answers on test are averaged, seed by seed; needs `predictions` in `base`."""
 
     def __post_init__(self) -> None:
-        if (self.tests or self.ensembles) and not self.base.get("predictions"):
-            raise ValueError(f"suite {self.name}: tests and ensembles need predictions = True in base")
+        if self.tests and not self.base.get("predictions"):
+            raise ValueError(f"suite {self.name}: tests need predictions = True in base")
         titles = {entry.title for entry in self.entries}
-        named = [*self.pairs, *self.ensembles.values()]
-        unknown = [title for group in named for title in group if title not in titles]
+        unknown = [title for pair in self.pairs for title in pair if title not in titles]
         if unknown:
-            raise ValueError(f"suite {self.name}: pairs or ensembles name an entry {unknown[0]!r} that there is not")
+            raise ValueError(f"suite {self.name}: pairs name an entry {unknown[0]!r} that there is not")
 
     def entries_of(self, task: str) -> tuple[Entry, ...]:
         """Return the entries that a task has."""

@@ -24,20 +24,12 @@ _OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
     "attention": {"layers": [["h2", "h2"]]},
     "nst": {"layers": [["h2", "h2"]]},
 }
-_SCALED: Final = {
-    "dkd": ("alpha", "beta"),
-    "dist": ("beta", "gamma"),
-    "rkd": ("distance_weight", "angle_weight"),
-    "cmd": ("mapping", "attention"),
-    "graph": ("logit_weight", "feature_weight"),
-    "hypergraph": ("logit_weight", "feature_weight"),
-}
 
 
 def _one(name: str, family: str, factors: tuple[float, ...]) -> Entry:
     """A method of one teacher, the best, beside the labels."""
     recipe = {"teachers": BEST, "methods": [{"name": name, **_OPTIONS.get(name, {})}]}
-    return Entry(name, family, recipe, factors, _SCALED.get(name, ("weight",)))
+    return Entry(name, family, recipe, factors)
 
 
 def _weighed(name: str) -> Entry:
@@ -124,7 +116,7 @@ def _alone(teacher: str, name: str, factors: tuple[float, ...] = ()) -> Entry:
     others = tuple(other for other in (*_HEARD, "action_units", "audio_visual") if other != teacher)
     title = f"{'audio + action units in one net' if teacher == 'audio_visual' else f'{teacher} alone'}, {name}"
     recipe = {"teachers": ALL, "methods": [{"name": name}]}
-    return Entry(title, "E", recipe, factors, _SCALED.get(name, ("weight",)), others)
+    return Entry(title, "E", recipe, factors, without=others)
 
 
 PRIVILEGED: Final = Suite(

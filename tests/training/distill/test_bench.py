@@ -15,7 +15,7 @@ from training.distill.entries import available, best_teacher, entry_recipe, reso
 from training.distill.jobs import Job, Lanes, TaskSource
 from training.distill.recipe import recipe_of
 from training.distill.report import render
-from training.distill.suite import ALL, BEST, Entry, Suite
+from training.distill.suite import ALL, BEST, SCALED, Entry, Suite
 from training.distill.suites import SUITES
 from training.distill.tables import RecipeError
 from training.methods import METHODS
@@ -135,6 +135,23 @@ def test_placeholders_and_factors() -> None:
     assert entry_recipe(SUITE, SUITE.entries[2], "toy", SURVEY, 0)["teachers"] == ["fair", "good"]
     assert available(("fair", "good", "missing"), SURVEY, without=("good",)) == ["fair"]
     assert best_teacher(["fair", "good"], SURVEY) == "good"
+
+
+def test_a_factor_multiplies_what_the_entry_says_and_else_the_default() -> None:
+    entry = Entry("rkd", "C", {"teachers": BEST, "methods": [{"name": "rkd", "angle_weight": 0.0}]})
+    (method,) = entry_recipe(SUITE, entry, "toy", SURVEY, 0, factor=0.5)["methods"]
+    assert method == {
+        "name": "rkd",
+        "angle_weight": 0.0,
+        "distance_weight": METHODS["rkd"].Config().distance_weight / 2,
+    }
+
+
+def test_what_factors_multiply_are_options_of_the_methods() -> None:
+    for name in METHODS:
+        for option in SCALED.get(name, ("weight",)):
+            assert isinstance(getattr(METHODS[name].Config(), option), float), f"{name}.{option}"
+    assert set(SCALED) < set(METHODS)
 
 
 def test_a_key_knows_defaults() -> None:

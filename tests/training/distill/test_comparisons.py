@@ -36,7 +36,6 @@ SUITE = Suite(
     trial_seeds=2,
     seeds_of={"talk": 2},
     tests=True,
-    ensembles={"both": ("plain", "with everything")},
     pairs=(("kd", "with everything"),),
 )
 
@@ -75,18 +74,6 @@ def test_entries_are_compared_over_their_seeds(run: Ran) -> None:
     for made in report["runs"]:
         gains[made["title"]] += made["metrics"]["test"]["accuracy"] / 2
     assert one["mean"] == pytest.approx(gains["kd"] - gains["plain"], abs=1e-3)
-
-
-def test_ensembles_are_averaged_seed_by_seed(run: Ran) -> None:
-    bench, report = run
-    (both,) = report["ensembles"]
-    for seed, accuracy in enumerate(both["accuracy"]):
-        kept = [
-            dict(np.load(_folder(bench, title, seed) / "predictions.npz")) for title in ("plain", "with everything")
-        ]
-        answers = (kept[0]["logits"] + kept[1]["logits"]).argmax(1)
-        assert accuracy == pytest.approx(100 * np.mean(answers == kept[0]["target"]), abs=1e-4)
-    assert len(both["accuracy"]) == 2
 
 
 def test_a_factor_is_chosen_by_the_mean_of_its_trials(run: Ran) -> None:
@@ -139,7 +126,7 @@ def test_base_and_epochs() -> None:
 
 
 def test_a_suite_that_cannot_be_tested_says_so() -> None:
-    with pytest.raises(ValueError, match="tests and ensembles need predictions = True in base"):
+    with pytest.raises(ValueError, match="tests need predictions = True in base"):
         dataclasses.replace(SUITE, base={})
-    with pytest.raises(ValueError, match="pairs or ensembles name an entry 'nobody' that there is not"):
+    with pytest.raises(ValueError, match="pairs name an entry 'nobody' that there is not"):
         dataclasses.replace(SUITE, pairs=(("kd", "nobody"),))

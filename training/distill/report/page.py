@@ -13,7 +13,7 @@ from training.distill.entries import available, best_teacher
 from training.distill.metrics import LOWER_IS_BETTER
 from training.distill.plots import plot_cost, plot_methods
 from training.distill.report.lookahead import lookahead_section
-from training.distill.report.significance import ensemble_table, pair_table, standard_error, tested_verdict, tests_of
+from training.distill.report.significance import pair_table, standard_error, tested_verdict, tests_of
 from training.distill.report.subsets import subset_section
 from training.distill.report.tables import Content, main_table, score_table, teacher_table, verdict
 from training.distill.report.weights import weight_section
@@ -111,7 +111,6 @@ def _suite(suite: Suite, content: Content, plots: Path | None) -> Iterator[str]:
         if runs:
             yield f"### {suite.name}: {task}\n"
             yield from _task(suite, task, survey, runs, tests_of(content, task), plots)
-            yield from filter(None, (ensemble_table(content, task),))
     if failed:
         yield "Runs that failed:\n"
         yield "\n".join(f"- {run['task']}, {run['title']}, seed {run['seed']}: {run['error']}" for run in failed) + "\n"

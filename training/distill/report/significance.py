@@ -3,7 +3,6 @@ comparisons are made.
 """
 
 import math
-import statistics
 from collections.abc import Sequence
 
 from training.distill.bootstrap import holm
@@ -69,18 +68,4 @@ def pair_table(suite: Suite, tests: Sequence[Content]) -> str:
     for test in pairs:
         numbers = f"{test['seeds']} | {difference(test)} | {interval(test)} | {test['p']:.4f}"
         lines.append(f"| {test['title']} | {test['against']} | {numbers} | {'noise' if is_noise(test) else ''} |")
-    return "\n".join([*lines, ""])
-
-
-def ensemble_table(content: Content, task: str) -> str:
-    """Return what the suite's ensembles score, mean and deviation over seeds; nothing where there are none."""
-    found = [ensemble for ensemble in content.get("ensembles", []) if ensemble["task"] == task]
-    if not found:
-        return ""
-    lines = ["| answers averaged, seed by seed | of | seeds | test accuracy |", "|---" * 4 + "|"]
-    for ensemble in found:
-        accuracy = ensemble["accuracy"]
-        deviation = f" ± {statistics.stdev(accuracy):.1f}" if len(accuracy) > 1 else ""
-        numbers = f"{len(accuracy)} | {statistics.fmean(accuracy):.1f}{deviation}"
-        lines.append(f"| {ensemble['title']} | {'; '.join(ensemble['members'])} | {numbers} |")
     return "\n".join([*lines, ""])

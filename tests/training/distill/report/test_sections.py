@@ -93,13 +93,6 @@ def test_scores_have_a_table_of_their_own(tmp_path: Path) -> None:
     assert "MAE" not in page(content, tmp_path / "other")
 
 
-def test_ensembles_have_a_table(tmp_path: Path) -> None:
-    both = {"task": "talk", "title": "both", "members": ["kd, 0", "kd, all"], "accuracy": [80.0, 82.0]}
-    content = {**drawn(), "ensembles": [both]}
-    assert "| both | kd, 0; kd, all | 2 | 81.0 ± 1.4 |" in page(content, tmp_path)
-    assert "averaged, seed by seed" not in page(drawn(), tmp_path)
-
-
 def test_subsets(tmp_path: Path) -> None:
     content = drawn()
     by_title = {

@@ -20,7 +20,6 @@ A recipe names methods, a weigher and steps ([distillation.md](distillation.md))
 weighted, and what is trained around the student. They combine freely. `needs` is what outputs and batches must carry.
 """
 _FAMILIES: Final = {
-    "": "Without a family",
     "A": "A. Response",
     "B": "B. Feature",
     "C": "C. Relation, over a batch",

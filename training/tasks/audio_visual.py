@@ -16,8 +16,9 @@ from contract.labels import MODALITIES
 from training.outputs import Output
 from training.tasks.base import Inputs, Samples, Split, TeacherBank
 from training.tasks.conversations import Scale
+from training.tasks.net_recipes import StreamsRecipe
 from training.tasks.probed import Features, FeatureSource, Lesson
-from training.tasks.trained import StreamsRecipe, out_of_fold_nets
+from training.tasks.trained import out_of_fold_nets
 from training.teachers.cache import SPLITS, OutputCache, tensor_sha256
 
 VECTOR: Final = "vector"

@@ -87,7 +87,8 @@ class Task(Protocol):
     name: str
     labels: tuple[str, ...]
     metric: str
-    """Validation metric that chooses the checkpoint: `accuracy` or `macro_f1` (higher is better), `mae` (lower is)."""
+    """Validation metric that chooses the checkpoint: `accuracy`, `macro_f1`, `weighted_f1` (higher is better) or `mae`
+    (lower is)."""
     teacher_names: tuple[str, ...]
     """Every teacher with a name of its own; `hf:NAME_OR_FOLDER` is taken besides where a task has such encoders."""
     student_names: tuple[str, ...]

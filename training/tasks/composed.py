@@ -18,11 +18,11 @@ from torch import Tensor
 from contract.labels import EMOTIONS, MODALITIES, VALENCE
 from training.data.composed import drawn
 from training.data.folder import Split
-from training.tasks.conversations import Conversations, Utterances
+from training.tasks.conversations import Conversations, UtteranceSplit
 from training.tasks.fer2013 import Fer2013
 from training.tasks.meld import Meld
+from training.tasks.net_recipes import StreamsRecipe
 from training.tasks.ravdess import Ravdess
-from training.tasks.trained import StreamsRecipe
 from training.teachers.cache import SPLITS, recipe_hash
 
 WINDOWS: Final[dict[Split, int]] = {"train": 3000, "valid": 1000, "test": 2000}
@@ -57,7 +57,7 @@ class ComposedVectors(Conversations):
         """Where sentences come from."""
         return Meld(self.data, self.cache)
 
-    def load(self) -> Mapping[Split, Utterances]:
+    def load(self) -> Mapping[Split, UtteranceSplit]:
         """See Conversations."""
         sources = dict(zip(MODALITIES, (self._voices, self._faces, self._sentences), strict=True))
         return {split: _windows({name: source(split) for name, source in sources.items()}, split) for split in SPLITS}
@@ -84,16 +84,15 @@ def _described(task: Ravdess | Fer2013, teacher: str, split: Split) -> tuple[Ten
     return task.teacher(teacher).outputs(split).features["penultimate"].float(), target.numpy()
 
 
-def _windows(sources: Mapping[str, tuple[Tensor, NDArray[np.int64]]], split: Split) -> Utterances:
+def _windows(sources: Mapping[str, tuple[Tensor, NDArray[np.int64]]], split: Split) -> UtteranceSplit:
     """Draw the windows of a split: emotions evenly, then one item of the emotion from every modality."""
     rng = np.random.default_rng(_SEEDS[split])
     emotions = np.arange(WINDOWS[split]) % len(EMOTIONS)
     ids = [f"{split}-{i}" for i in range(len(emotions))]
-    return Utterances(
+    return UtteranceSplit(
         ids=ids,
         conversation=ids,
         features={name: x[torch.from_numpy(drawn(labels, emotions, rng))] for name, (x, labels) in sources.items()},
         target=torch.from_numpy(emotions),
         score=torch.tensor([VALENCE[EMOTIONS[emotion]] for emotion in emotions.tolist()]),
-        groups={},
     )

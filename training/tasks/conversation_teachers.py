@@ -15,14 +15,13 @@ from typing import Annotated, Any, Final
 
 import torch
 import typer
-from torch import Tensor
 
 from training.data.folder import DATA_VARIABLE, data_root
 from training.distill.metrics import measure
 from training.outputs import Output
-from training.tasks.conversations import Conversations, known
+from training.tasks.conversations import Conversations
 from training.tasks.mosi import Mosi, MosiPublished
-from training.tasks.trained import outputs_of, train_net
+from training.tasks.trained import mean_of, outputs_of, train_net
 
 ENSEMBLE: Final = "ensemble"
 _NETS: Final[Mapping[str, tuple[str, ...]]] = {"mosi": Mosi.net_names, "mosi_published": ("bc_lstm", "gated")}
@@ -44,7 +43,7 @@ def scores(task: Conversations, nets: Sequence[str], seeds: Sequence[int]) -> di
         found[name] = {"parameters": trained[0][1]}
     if len(nets) > 1:
         found[ENSEMBLE] = {"parameters": sum(found[name]["parameters"] for name in nets)}
-        answers[ENSEMBLE] = [_mean([answers[name][i] for name in nets]) for i in range(len(seeds))]
+        answers[ENSEMBLE] = [mean_of([answers[name][i] for name in nets]) for i in range(len(seeds))]
     for name, outputs in answers.items():
         measured = [measure(output, test, task.labels) for output in outputs]
         found[name] |= {kept: [round(one[kept], 4) for one in measured] for kept in _KEPT}
@@ -60,13 +59,6 @@ def _trained(task: Conversations, name: str, seed: int) -> tuple[Output, int]:
         train_net(net, task.samples("train"), task.augment, replace(task.teaching, seed=seed), task.samples("valid"))
     test = task.samples("test")
     return outputs_of(net, test.inputs, unit=test.unit), sum(p.numel() for p in net.parameters())
-
-
-def _mean(outputs: Sequence[Output]) -> Output:
-    def mean(tensors: Sequence[Tensor | None]) -> Tensor:
-        return torch.stack([known(tensor) for tensor in tensors]).mean(0)
-
-    return Output(mean([output.logits for output in outputs]), mean([output.score for output in outputs]))
 
 
 def main(

@@ -22,7 +22,8 @@ from training.outputs import Output
 from training.tasks.base import Inputs, Samples, TeacherBank
 from training.tasks.heads import with_score
 from training.tasks.names import check_name
-from training.tasks.trained import StreamsRecipe, out_of_fold_nets
+from training.tasks.net_recipes import StreamsRecipe
+from training.tasks.trained import mean_of, out_of_fold_nets
 from training.teachers.cache import SPLITS, OutputCache
 from training.teachers.opinions import OpinionEncoder
 from training.teachers.random_teacher import random_outputs
@@ -36,7 +37,7 @@ LOOKAHEAD: Final[dict[str, int]] = {"causal": 0, "lookahead1": 1, "lookahead2": 
 
 
 @dataclass(frozen=True)
-class Utterances:
+class UtteranceSplit:
     """One split: N utterances, conversation after conversation, each in time order."""
 
     ids: list[str]
@@ -48,7 +49,6 @@ class Utterances:
     """int64 [N]."""
     score: Tensor
     """float32 [N], in [-1, 1]."""
-    groups: dict[str, Tensor]
 
 
 class Conversations(ABC):
@@ -76,7 +76,7 @@ class Conversations(ABC):
         self._samples: dict[Split, Samples] = {}
 
     @abstractmethod
-    def load(self) -> Mapping[Split, Utterances]:
+    def load(self) -> Mapping[Split, UtteranceSplit]:
         """Return the splits; called once.
 
         Raises:
@@ -180,11 +180,7 @@ class Conversations(ABC):
         return HypergraphNet(self.widths, self.values, width, dropout=dropout, head=self.head)
 
     def _ensemble(self, split: Split) -> Output:
-        """The mean of the nets' logits and scores; their features are of different spaces."""
-        outputs = [self.teacher(name).outputs(split) for name in self.net_names]
-        logits = torch.stack([known(output.logits) for output in outputs]).mean(0)
-        score = torch.stack([known(output.score) for output in outputs]).mean(0)
-        return Output(logits, score, present=outputs[0].present)
+        return mean_of([self.teacher(name).outputs(split) for name in self.net_names])
 
     def _random(self, split: Split) -> Output:
         output = random_outputs(split, len(self.samples(split)), len(self.labels), None)
@@ -210,7 +206,7 @@ class Scale:
         return torch.where(moving, scaled, 0.0).clamp(-LIMIT, LIMIT)
 
 
-def _samples(part: Utterances, scales: Mapping[str, Scale]) -> Samples:
+def _samples(part: UtteranceSplit, scales: Mapping[str, Scale]) -> Samples:
     present = torch.zeros(len(part.ids), len(MODALITIES))
     for name in part.features:
         present[:, MODALITIES.index(name)] = 1.0
@@ -220,17 +216,10 @@ def _samples(part: Utterances, scales: Mapping[str, Scale]) -> Samples:
         inputs={**inputs, "present": present, "conversation": unit},
         target=part.target,
         score=part.score,
-        groups=part.groups,
         ids=part.ids,
         present=present,
         unit=unit,
     )
-
-
-def known(tensor: Tensor | None) -> Tensor:
-    """Return what every net of a conversation gives."""
-    assert tensor is not None
-    return tensor
 
 
 def numbered(names: Sequence[str]) -> Tensor:

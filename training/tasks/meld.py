@@ -12,8 +12,8 @@ import torch
 from contract.labels import POLARITIES
 from training.data import meld
 from training.data.folder import Split
-from training.tasks.conversations import Conversations, Utterances
-from training.tasks.trained import StreamsRecipe
+from training.tasks.conversations import Conversations, UtteranceSplit
+from training.tasks.net_recipes import StreamsRecipe
 from training.teachers.cache import SPLITS, recipe_hash
 from training.teachers.opinions import OpinionEncoder
 
@@ -39,7 +39,7 @@ class Meld(Conversations):
         """The splits as they are read."""
         return {split: meld.load_dialogues(self.data, split) for split in SPLITS}
 
-    def load(self) -> Mapping[Split, Utterances]:
+    def load(self) -> Mapping[Split, UtteranceSplit]:
         """See Conversations."""
         texts = {split: [turn.sentence.text for turn in turns] for split, turns in self.turns.items()}
         text = self.encoded(self.encoder, texts)
@@ -53,13 +53,12 @@ class Meld(Conversations):
         }
         return recipe_hash({"dialogues": said, "text": self.encoder.key()})
 
-    def _utterances(self, turns: list[meld.Turn], text: torch.Tensor) -> Utterances:
+    def _utterances(self, turns: list[meld.Turn], text: torch.Tensor) -> UtteranceSplit:
         target = torch.tensor([POLARITIES.index(str(turn.sentence.polarity)) for turn in turns])
-        return Utterances(
+        return UtteranceSplit(
             ids=[f"{turn.dialogue}-{turn.number}" for turn in turns],
             conversation=[str(turn.dialogue) for turn in turns],
             features={"text": text},
             target=target,
             score=torch.tensor(self.values)[target],
-            groups={},
         )

@@ -14,7 +14,7 @@ import torch
 from training.data import mosi
 from training.data.folder import Split, corpus_file
 from training.models.answer import ScoredHead
-from training.tasks.conversations import Conversations, Utterances
+from training.tasks.conversations import Conversations, UtteranceSplit
 from training.teachers.cache import file_sha256, recipe_hash
 from training.teachers.opinions import OpinionEncoder
 
@@ -32,7 +32,7 @@ class MosiPublished(Conversations):
         """The splits as they are read."""
         return mosi.load(self.data)
 
-    def load(self) -> Mapping[Split, Utterances]:
+    def load(self) -> Mapping[Split, UtteranceSplit]:
         """See Conversations."""
         return {
             split: _utterances(part, {name: torch.from_numpy(x) for name, x in part.features.items()})
@@ -60,7 +60,7 @@ class Mosi(MosiPublished):
         """Of the transcripts."""
         return OpinionEncoder(self.data, self.cache)
 
-    def load(self) -> Mapping[Split, Utterances]:
+    def load(self) -> Mapping[Split, UtteranceSplit]:
         """See Conversations."""
         texts = {
             split: [mosi.readable(segment.text) for segment in part.segments] for split, part in self.parts.items()
@@ -76,12 +76,11 @@ class Mosi(MosiPublished):
         return recipe_hash({**self._files(), "text": self.encoder.key()})
 
 
-def _utterances(part: mosi.Part, features: dict[str, torch.Tensor]) -> Utterances:
-    return Utterances(
+def _utterances(part: mosi.Part, features: dict[str, torch.Tensor]) -> UtteranceSplit:
+    return UtteranceSplit(
         ids=[segment.id for segment in part.segments],
         conversation=[segment.video for segment in part.segments],
         features=features,
         target=torch.tensor([int(segment.positive) for segment in part.segments]),
         score=torch.tensor([segment.sentiment / 3 for segment in part.segments]),
-        groups={},
     )

@@ -24,9 +24,10 @@ from training.tasks.aclsa import AclSa, inverse_document_frequency
 from training.tasks.base import Inputs, Samples, TeacherBank
 from training.tasks.heads import with_score
 from training.tasks.names import check_name
+from training.tasks.net_recipes import NetRecipe
 from training.tasks.probed import FeatureSource, Lesson, probed_bank
 from training.tasks.text_students import LstmStudent, TransformerStudent
-from training.tasks.trained import NetRecipe, out_of_fold_nets
+from training.tasks.trained import out_of_fold_nets
 from training.teachers.cache import SPLITS, OutputCache, file_sha256, recipe_hash
 from training.teachers.fetch import PACKAGES, teacher_folder
 from training.teachers.lexical import LexicalSource, Nade, Vader

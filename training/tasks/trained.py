@@ -5,83 +5,23 @@ the net that all samples made (see training/teachers/probe.py). Conversations co
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
 
-from contract.labels import MODALITIES
 from training.outputs import Output
 from training.tasks.base import Inputs, Samples, Split
+from training.tasks.net_recipes import LOGITS, NetRecipe, ScoredRecipe, known, there_of
 from training.tasks.units import Units
 from training.teachers.probe import Turn
 
 log = logging.getLogger(__name__)
 
 Augment = Callable[[Inputs, torch.Generator], Inputs]
-LOGITS = ".logits"
-"""How the names of features end that are some modality's logits: their axes mean the same in every net."""
 _POSITIONS = 20_000
 """Positions of sequences or maps that are enough to find a rotation."""
-
-
-@dataclass(frozen=True)
-class NetRecipe:
-    """How a net is trained."""
-
-    epochs: int
-    learning_rate: float = 2e-3
-    batch: int = 64
-    """Samples, or conversations where the task has them."""
-    weight_decay: float = 0.05
-    smoothing: float = 0.1
-    """Of the labels."""
-    seed: int = 0
-
-    def key(self) -> dict[str, object]:
-        """For the cache."""
-        return asdict(self)
-
-    def loss(self, output: Output, target: Tensor, score: Tensor | None) -> Tensor:
-        """Return the mean cross entropy of logits [B, C] with targets [B]; scores are left alone."""
-        return nn.functional.cross_entropy(_known(output.logits), target, label_smoothing=self.smoothing)
-
-
-@dataclass(frozen=True)
-class ScoredRecipe(NetRecipe):
-    """How a net that also scores is trained; of its epochs the one with the least loss on `valid` is kept."""
-
-    score: float = 1.0
-    """Factor of the score's squared error in the loss."""
-
-    def loss(self, output: Output, target: Tensor, score: Tensor | None) -> Tensor:
-        """Return cross entropy and squared error, the mean over the samples whose label is known."""
-        loss = super().loss(output, target, score)
-        if score is not None and output.score is not None:
-            loss = loss + self.score * (output.score - score).square().mean()
-        return loss
-
-
-@dataclass(frozen=True)
-class StreamsRecipe(ScoredRecipe):
-    """How a multimodal net is trained whose modalities also answer alone, by heads that nothing else would train."""
-
-    alone: float = 1.0
-    """Factor in the loss of the modalities' mean cross entropy."""
-
-    def loss(self, output: Output, target: Tensor, score: Tensor | None) -> Tensor:
-        """Return that of a net that scores, and of the features `<modality>.logits` over the samples that have it."""
-        losses = []
-        for name in (name for name in output.features if name.endswith(LOGITS)):
-            there = _there(output, name)
-            rows = slice(None) if there is None else there > 0
-            logits, own = output.features[name][rows], target[rows]
-            if len(own):
-                losses.append(nn.functional.cross_entropy(logits, own, label_smoothing=self.smoothing))
-        loss = super().loss(output, target, score)
-        return loss + self.alone * torch.stack(losses).mean() if losses else loss
 
 
 def train_net(
@@ -143,11 +83,11 @@ def outputs_of(net: nn.Module, inputs: Inputs, batch: int = 128, unit: Tensor | 
     masks = {name: torch.cat([part.masks[name] for part in parts]) for name in parts[0].masks}
     scores, presence = [part.score for part in parts], [part.present for part in parts]
     return Output(
-        torch.cat([_known(part.logits) for part in parts]),
-        None if parts[0].score is None else torch.cat([_known(score) for score in scores]),
+        torch.cat([known(part.logits) for part in parts]),
+        None if parts[0].score is None else torch.cat([known(score) for score in scores]),
         features=features,
         masks=masks,
-        present=None if parts[0].present is None else torch.cat([_known(present) for present in presence]),
+        present=None if parts[0].present is None else torch.cat([known(present) for present in presence]),
     )
 
 
@@ -181,6 +121,16 @@ def out_of_fold_nets(
     return outputs
 
 
+def mean_of(outputs: Sequence[Output]) -> Output:
+    """Return the mean of the logits and scores of several nets; their features are of different spaces."""
+
+    def mean(tensors: Sequence[Tensor | None]) -> Tensor:
+        return torch.stack([known(tensor) for tensor in tensors]).mean(0)
+
+    answers = mean([output.logits for output in outputs]), mean([output.score for output in outputs])
+    return Output(*answers, present=outputs[0].present)
+
+
 def _loss(output: Output, samples: Samples, recipe: NetRecipe) -> Tensor:
     assert samples.target is not None
     return recipe.loss(output, samples.target, samples.score)
@@ -196,7 +146,7 @@ def _made(
 
 def _zeros_like(output: Output) -> Output:
     return Output(
-        torch.zeros_like(_known(output.logits)),
+        torch.zeros_like(known(output.logits)),
         None if output.score is None else torch.zeros_like(output.score),
         features={name: torch.zeros_like(feature) for name, feature in output.features.items()},
         masks=output.masks,
@@ -206,27 +156,19 @@ def _zeros_like(output: Output) -> Output:
 
 def _fill(into: Output, own: Output, whole: Output, unseen: Tensor) -> None:
     """Write a fold net's outputs for the samples it has not seen, its features turned onto those of `whole`."""
-    _known(into.logits)[unseen] = _known(own.logits)[unseen]
+    known(into.logits)[unseen] = known(own.logits)[unseen]
     if own.score is not None:
-        _known(into.score)[unseen] = own.score[unseen]
+        known(into.score)[unseen] = own.score[unseen]
     for name, feature in own.features.items():
         if name.endswith(LOGITS):
             into.features[name][unseen] = feature[unseen]
             continue
-        mask = _there(own, name)
+        mask = there_of(own, name)
         seen = _positions(feature, mask, ~unseen)
         turn = Turn.onto(seen, _positions(whole.features[name], mask, ~unseen))
         part = _channels_last(feature[unseen]).float()
         turned = turn(part) if mask is None else torch.where(mask[unseen].unsqueeze(-1) > 0, turn(part), 0.0)
         into.features[name][unseen] = _channels_first(turned, feature.ndim).to(feature.dtype)
-
-
-def _there(output: Output, name: str) -> Tensor | None:
-    """Where a feature says something: its mask [N, T], or of a single modality's [N, D] its column of `present`."""
-    modality = name.split(".")[0]
-    if output.present is not None and modality in MODALITIES:
-        return output.present[:, MODALITIES.index(modality)]
-    return output.masks.get(name)
 
 
 def _positions(feature: Tensor, mask: Tensor | None, rows: Tensor) -> Tensor:
@@ -246,8 +188,3 @@ def _channels_first(feature: Tensor, ndim: int) -> Tensor:
 
 def _halved(feature: Tensor) -> Tensor:
     return feature.half() if feature.ndim > 2 else feature.float()
-
-
-def _known(tensor: Tensor | None) -> Tensor:
-    assert tensor is not None, "nets of a task classify, and all alike"
-    return tensor

@@ -13,7 +13,7 @@ from training.tasks.conversation_teachers import scores
 from training.tasks.conversations import FOLDS, LIMIT, LOOKAHEAD, Scale, numbered
 from training.tasks.meld import Meld
 from training.tasks.mosi import MosiPublished
-from training.tasks.trained import ScoredRecipe
+from training.tasks.net_recipes import ScoredRecipe
 from training.teachers.opinions import OpinionEncoder
 
 HEADER = ["row", "segment_id", "video_id", "segment", "bclstm_split", "label_binary", "sentiment", "text"]

@@ -4,7 +4,7 @@ import torch
 from training.data import fer2013
 from training.tasks import fer2013 as module
 from training.tasks.fer2013 import Fer2013
-from training.tasks.trained import NetRecipe
+from training.tasks.net_recipes import NetRecipe
 from training.teachers.fetch import TeacherError
 
 

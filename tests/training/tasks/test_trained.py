@@ -8,8 +8,9 @@ from training.models.answer import ScoredHead
 from training.outputs import Output
 from training.tasks.base import Samples
 from training.tasks.face_students import ResidualStudent
+from training.tasks.net_recipes import NetRecipe, ScoredRecipe, StreamsRecipe
 from training.tasks.text_students import LstmStudent
-from training.tasks.trained import NetRecipe, ScoredRecipe, StreamsRecipe, out_of_fold_nets, outputs_of, train_net
+from training.tasks.trained import out_of_fold_nets, outputs_of, train_net
 
 RECIPE = NetRecipe(epochs=15, learning_rate=1e-2, batch=16)
 VALUES = (-1.0, 1.0)

@@ -17,7 +17,7 @@ from pathlib import Path
 from training.distill.comparisons import compare_entries
 from training.distill.entries import NoTeacherError, Survey, available, entry_recipe, resolved, why_missing
 from training.distill.jobs import Answer, Job, Lanes, TaskSource
-from training.distill.metrics import better
+from training.distill.metrics import better, chosen_by
 from training.distill.records import run_record, trial_record, without_bulk
 from training.distill.result import Report, machine_facts, write_report
 from training.distill.suite import Entry, Suite
@@ -72,7 +72,10 @@ class Bench:
                 self._survey(lanes, task)
             self._work(lanes, "trials", list(self._trials()))
             for seed in self.suite.seeds:
-                self._work(lanes, f"seed {seed}", list(self._finals(seed)))
+                jobs = list(self._finals(seed))
+                if report and not jobs:
+                    continue  # No task has so many seeds.
+                self._work(lanes, f"seed {seed}", jobs)
                 report = self._report()
                 write_report(report, self.plan.out)
                 if time.monotonic() > self._until:
@@ -209,8 +212,8 @@ def _valid(survey: Survey, teacher: str) -> float:
 
 
 def _metric(answer: Answer, metric: str) -> float:
-    """The metric on validation; NaN for a run that failed."""
-    return float(answer["metrics"]["valid"][metric]) if "metrics" in answer else float("nan")
+    """What the run was chosen by on validation; NaN for a run that failed."""
+    return chosen_by(metric, answer["metrics"]["valid"]) if "metrics" in answer else float("nan")
 
 
 def _said(answer: Answer, metric: str) -> str:

@@ -36,7 +36,9 @@ def entry_recipe(
     Raises:
         NoTeacherError: all teachers that it wants are missing.
     """
-    recipe: Table = copy.deepcopy({**suite.base, **entry.recipe})
+    recipe: Table = copy.deepcopy(
+        {**suite.base, **suite.base_of.get(task, {}), **entry.recipe, **entry.recipe_of.get(task, {})}
+    )
     budget = dict(suite.budgets[task])
     if "steps" in budget:
         budget["steps"] = max(1, round(scale * budget["steps"]))
@@ -75,6 +77,12 @@ def available(pool: Sequence[str], survey: Survey, without: Sequence[str] = ()) 
     """Return the teachers of the pool that answered, without some."""
     answered = [name for name, said in survey.get("teachers", {}).items() if "error" not in said]
     return [name for name in pool if name in answered and name not in without]
+
+
+def teachers_used(suite: Suite, pool: Sequence[str]) -> list[str]:
+    """Return the teachers of the pool that `BEST` or `ALL` of some entry can mean."""
+    entries = [entry for entry in suite.entries if entry.recipe.get("teachers") in (ALL, BEST)]
+    return [name for name in pool if any(name not in entry.without for entry in entries)]
 
 
 def best_teacher(pool: Sequence[str], survey: Survey) -> str:

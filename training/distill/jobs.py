@@ -138,10 +138,12 @@ class Lanes:
 
 
 def _counted(samples: Samples) -> Answer:
-    """How many samples have a label, how many conversations they are, and how many samples the commonest class has."""
+    """How many samples have a label, how many recordings or conversations they are of, and how many samples the
+    commonest class has."""
     counted: Answer = {"test": len(samples)}
-    if samples.unit is not None:
-        counted["units"] = len(set(samples.unit.tolist()))
+    units = len(set(samples.cluster.tolist()))
+    if units < len(samples):
+        counted["units"] = units
     if samples.target is not None:
         classes = samples.target[samples.target >= 0].bincount()
         counted |= {"test": int(classes.sum()), "majority": int(classes.max())}

@@ -82,5 +82,17 @@ def better(metric: str, a: float, b: float) -> bool:
     return a < b if metric in LOWER_IS_BETTER else a > b
 
 
+def over_subsets(metric: str) -> str:
+    """Return the name of the metric's mean over the subsets of modalities."""
+    return f"subset_{metric}"
+
+
+def chosen_by(metric: str, valid: Measures) -> float:
+    """Return what a student is chosen by, of what is measured of it on validation: the metric, or its mean over the
+    subsets of modalities where that was measured."""
+    mean = over_subsets(metric)
+    return float(valid[mean if mean in valid else metric])
+
+
 def _by_group(correct: NDArray[np.bool_], group: NDArray[np.int64]) -> dict[str, float]:
     return {str(member): 100 * float(correct[group == member].mean()) for member in np.unique(group)}

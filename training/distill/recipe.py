@@ -142,7 +142,8 @@ class Recipe:
     sees: whole conversations or speakers, where known. Other steps train on everything."""
     modality_dropout: float = 0.0
     """Probability that a modality of a training sample is hidden from the student, in [0, 1); at least one that it has
-    stays. Teachers' outputs are of the complete sample. Only where a task's inputs say what is `present`."""
+    stays. Teachers' outputs are of the complete sample. What validation chooses by is then the mean over the subsets of
+    modalities, as the student is to do without some. Only where a task's inputs say what is `present`."""
     precision: Precision = "no"
     """Autocast of the student's forward pass: `bf16` also on a CPU, `fp16` on a GPU, `no` for float32."""
     subsets: bool = False

@@ -4,14 +4,15 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from training.distill.jobs import Answer, Job
+from training.distill.metrics import chosen_by
 from training.distill.result import Report
 from training.distill.suite import Entry, Suite
 
 _COURSES: Final = 5
 """Seeds whose courses of weights are kept."""
 _KEPT: Final = ("metrics", "chosen_step", "steps", "stopped", "student", "seconds", "shares", "peak_memory_mib")
-_OF_SUBSETS: Final = {"accuracy": 2, "macro_f1": 2, "weighted_f1": 2, "mae": 4}
-"""What is kept of every subset and rate, with so many decimals."""
+_OF_SUBSETS: Final = ("accuracy", "macro_f1")
+"""What is kept of every subset and rate."""
 
 
 def run_record(suite: Suite, entry: Entry, job: Job, factor: float, answer: Answer) -> Report:
@@ -35,7 +36,7 @@ def run_record(suite: Suite, entry: Entry, job: Job, factor: float, answer: Answ
 def trial_record(record: Report, metric: str) -> Report:
     """Return a trial as the suite's JSON keeps it, from its record as a run."""
     kept: Report = {name: record[name] for name in ("task", "title", "factor", "error") if name in record}
-    return kept if "error" in record else {**kept, "valid": round(record["metrics"]["valid"][metric], 4)}
+    return kept if "error" in record else {**kept, "valid": round(chosen_by(metric, record["metrics"]["valid"]), 4)}
 
 
 def without_bulk(value: Any) -> Any:
@@ -51,6 +52,6 @@ def without_bulk(value: Any) -> Any:
 
 def _brief(by_subset: Mapping[str, Mapping[str, Any]]) -> Report:
     return {
-        subset: {name: round(measures[name], digits) for name, digits in _OF_SUBSETS.items() if name in measures}
+        subset: {name: round(measures[name], 2) for name in _OF_SUBSETS if name in measures}
         for subset, measures in by_subset.items()
     }

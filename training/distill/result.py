@@ -115,20 +115,25 @@ def fingerprint_of(output: Output) -> str:
     return digest.hexdigest()[:16]
 
 
-def save_predictions(output: Output, samples: Samples, path: Path) -> None:
+def save_predictions(
+    output: Output, samples: Samples, path: Path, on_subsets: Mapping[str, Output] | None = None
+) -> None:
     """Keep what a student says about N samples beside the truth, for tests of significance: an npz.
 
-    `ids` [N]; `unit` int64 [N], numbers of conversations or of the samples; of `logits` [N, C] with `target` [N] and
-    `predicted_score` with `score` [N], float32, those that there are.
+    `ids` [N]; `unit` int64 [N], `Samples.cluster`; of `logits` [N, C] with `target` [N] and
+    `predicted_score` with `score` [N], float32, those that there are; `subset_logits` [S, N, C], where the student was
+    asked about S subsets of modalities.
     """
-    unit = torch.arange(len(samples)) if samples.unit is None else samples.unit
     found = {
-        "unit": unit,
+        "unit": samples.cluster,
         "target": samples.target,
         "score": samples.score,
         "logits": output.logits,
         "predicted_score": output.score,
     }
+    logits = [answer.logits for answer in (on_subsets or {}).values() if answer.logits is not None]
+    if logits:
+        found["subset_logits"] = torch.stack(logits)
     arrays = {name: tensor.numpy() for name, tensor in found.items() if tensor is not None}
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.{os.getpid()}.part")

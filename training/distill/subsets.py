@@ -15,6 +15,7 @@ from training.data.composed import SUBSETS
 from training.distill.evaluation import outputs_of
 from training.distill.feed import stream
 from training.distill.metrics import Measures, measure
+from training.outputs import Output
 from training.tasks.base import Inputs, Samples
 
 DROPOUT_RATES: Final = tuple(tenth / 10 for tenth in range(10))
@@ -62,15 +63,9 @@ def drop_modalities(inputs: Inputs, rate: float, generator: torch.Generator) -> 
     return {**inputs, "present": present * keep}
 
 
-def subset_measures(
-    student: nn.Module, samples: Samples, labels: Sequence[str], device: torch.device
-) -> dict[str, Measures]:
-    """Return what is measured of the student on every subset of the modalities that the samples have."""
-
-    def measured(subset: str) -> Measures:
-        return measure(outputs_of(student, hide(samples, keep_of(subset)), device), samples, labels)
-
-    return {subset: measured(subset) for subset in subsets_of(samples)}
+def subset_outputs(student: nn.Module, samples: Samples, device: torch.device) -> dict[str, Output]:
+    """Return what the student says of every subset of the modalities that the samples have."""
+    return {subset: outputs_of(student, hide(samples, keep_of(subset)), device) for subset in subsets_of(samples)}
 
 
 def dropout_curve(

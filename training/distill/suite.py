@@ -42,6 +42,8 @@ class Entry:
     """Teachers of the pool that this entry does without."""
     tasks: tuple[str, ...] = ()
     """Tasks that have this entry; empty: all of the suite's."""
+    recipe_of: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Task -> options that stand there in the place of the recipe's."""
     line: str = ""
     """Line of the look-ahead curve that this entry is a point of."""
     lookahead: int | None = None
@@ -73,10 +75,14 @@ class Suite:
     """Whether the report plots the weights of the teachers, or of edges and hyperedges."""
     base: Mapping[str, Any] = field(default_factory=dict)
     """Options of a recipe that every entry starts from."""
+    base_of: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Task -> options that its entries start from besides."""
     trial_seeds: int = 1
     """How many of the first seeds a trial on validation is run with; what counts is their mean."""
     seeds_of: Mapping[str, int] = field(default_factory=dict)
     """Task -> how many of the first seeds it is run with, where that isn't all."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """Task -> what a reader of its tables has to know."""
     tests: bool = False
     """Whether entries are compared by a paired bootstrap over conversations; needs `predictions` in `base`."""
     pairs: tuple[tuple[str, str], ...] = ()

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import fields, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from accelerate.utils import broadcast, broadcast_object_list, gather_object
 from training.distill.assembly import Assembly, assemble
 from training.distill.evaluation import outputs_of
 from training.distill.feed import stream
-from training.distill.metrics import LOWER_IS_BETTER, measure
+from training.distill.metrics import LOWER_IS_BETTER, chosen_by, measure, over_subsets
 from training.distill.progress import Progress
 from training.distill.recipe import Recipe, recipe_of
 from training.distill.result import (
@@ -36,7 +37,7 @@ from training.distill.result import (
 )
 from training.distill.schedule import EarlyStopping, evaluation_steps
 from training.distill.state import ResumeError, load_state, random_state, save_state, seed_everything, set_random_state
-from training.distill.subsets import drop_modalities, dropout_curve, subset_measures
+from training.distill.subsets import drop_modalities, dropout_curve, subset_outputs
 from training.distill.tables import RecipeError
 from training.distill.watchers import Watcher
 from training.outputs import Output
@@ -115,10 +116,12 @@ def _evaluate(run: Assembly, progress: Progress) -> dict[str, float]:
     _share_buffers(run)
     with np.errstate(invalid="ignore"):  # NaN is answered by `update` below.
         measures = measure(_answers(run, "valid"), run.task.samples("valid"), run.task.labels)
-    if run.task.metric not in measures:
-        raise KeyError(f"the task's metric {run.task.metric!r} was not measured; there are {', '.join(measures)}")
+        if run.task.metric not in measures:
+            raise KeyError(f"the task's metric {run.task.metric!r} was not measured; there are {', '.join(measures)}")
+        if run.recipe.modality_dropout:
+            measures[over_subsets(run.task.metric)] = _mean_over_subsets(run)
     row = progress.close_row({name: value for name, value in measures.items() if isinstance(value, float)})
-    if progress.stopping.update(measures[run.task.metric], progress.step):
+    if progress.stopping.update(chosen_by(run.task.metric, measures), progress.step):
         weights = run.distiller.student.state_dict()
         progress.best = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
     if progress.stopping.exhausted:
@@ -129,6 +132,13 @@ def _evaluate(run: Assembly, progress: Progress) -> dict[str, float]:
         # Clocks differ, and so may the last bits of sums on a GPU: the first process decides.
         progress.stopped = str(broadcast_object_list([progress.stopped])[0])
     return row
+
+
+def _mean_over_subsets(run: Assembly) -> float:
+    """The task's metric on validation, averaged over the subsets of modalities."""
+    valid = run.task.samples("valid")
+    outputs = subset_outputs(run.distiller.student, valid, run.accelerator.device)
+    return fmean(measure(output, valid, run.task.labels)[run.task.metric] for output in outputs.values())
 
 
 def _share_buffers(run: Assembly) -> None:
@@ -168,7 +178,11 @@ def _finish(run: Assembly, progress: Progress, folder: Path) -> Report:
     student = run.distiller.student
     student.load_state_dict(progress.best)
     answers: dict[Split, Output] = {split: _answers(run, split) for split in ("valid", "test")}
-    metrics = _final_measures(run, answers)
+    test = run.task.samples("test")
+    on_subsets = subset_outputs(student, test, run.accelerator.device) if run.recipe.subsets else {}
+    metrics = _final_measures(run, answers, on_subsets)
+    if run.recipe.modality_dropout:
+        metrics["valid"][over_subsets(run.task.metric)] = progress.stopping.best
     teachers = {name: fingerprint_of(output) for name, output in run.source.teachers.items()}
     data = {"sha256": run.task.fingerprint(), "teachers": teachers}
     facts = student_facts(student.cpu().eval(), run.task.samples("valid"))
@@ -176,7 +190,7 @@ def _finish(run: Assembly, progress: Progress, folder: Path) -> Report:
     if run.accelerator.is_main_process:
         save_state(progress.best, folder / STUDENT)
         if run.recipe.predictions:
-            save_predictions(answers["test"], run.task.samples("test"), folder / PREDICTIONS)
+            save_predictions(answers["test"], test, folder / PREDICTIONS, on_subsets)
         if progress.weights.steps:
             progress.weights.save(folder / "weights.csv")
         write_report(report, folder / RESULT)
@@ -184,16 +198,15 @@ def _finish(run: Assembly, progress: Progress, folder: Path) -> Report:
     return report
 
 
-def _final_measures(run: Assembly, answers: Mapping[Split, Output]) -> dict[str, Any]:
+def _final_measures(run: Assembly, answers: Mapping[Split, Output], on_subsets: Mapping[str, Output]) -> dict[str, Any]:
     """What the report says of the chosen student, by split; besides, by subset and rate on test where asked for."""
     task, test = run.task, run.task.samples("test")
     metrics: dict[str, Any] = {
         split: measure(output, task.samples(split), task.labels) for split, output in answers.items()
     }
-    if run.recipe.subsets:
-        student, device = run.distiller.student, run.accelerator.device
-        metrics["subsets"] = subset_measures(student, test, task.labels, device)
-        metrics["dropout"] = dropout_curve(student, test, task.labels, device)
+    if on_subsets:
+        metrics["subsets"] = {subset: measure(output, test, task.labels) for subset, output in on_subsets.items()}
+        metrics["dropout"] = dropout_curve(run.distiller.student, test, task.labels, run.accelerator.device)
     return metrics
 
 

@@ -8,7 +8,8 @@ each gets an even share and the mean is the published value.
 
 The authors' code multiplies both parts by T^2, which the text does not; so does this. It adds 1e-8 to the product
 of the two norms, and so pulls the correlation of rarely predicted classes to 0; here only constant vectors
-correlate with nothing (a batch of one sample has no second part to learn from: it is constant).
+correlate with nothing (a batch of one sample has no second part to learn from: it is constant). Of two classes the
+first part knows the order alone, and has no gradient.
 """
 
 from collections.abc import Mapping

@@ -17,7 +17,8 @@ so takes the place of W, for every sample and stream k of the student at the utt
 the node's own answer drawn to its conversation; over `utterance` the mean of its streams: of their probabilities, and
 of their directions in columns of their own, as widths differ, which is all directions side by side. All other symbols,
 and all options, are those of `graph` (`training.methods.structured`), which differs from this in nothing but the
-structure.
+structure. Where an utterance stands alone, as windows do, a conversation has nothing to draw to, a graph has no
+neighbours either, and the two differ by the hyperedge `utterance` alone.
 
 With `distance = "kl"` the student's answers are averaged over the context as well, and hyperedges compared:
 KL(teachers' ‖ student's), on those that are reliable, which are here the sure ones (`reliability`), as the authors'

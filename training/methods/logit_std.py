@@ -7,6 +7,9 @@ logits: only their relations are taught.
 
 The text divides the variance by C, the number of classes; the authors' code by C - 1 (torch's default), which is
 the same as a temperature larger by sqrt(C / (C - 1)). This follows the text.
+
+Of two logits the z-scores are 1 and -1, whatever they are: with two classes there is nothing to learn, and the method
+is refused.
 """
 
 import math
@@ -30,7 +33,13 @@ def standardize(logits: Tensor) -> Tensor:
 
 
 def logit_std(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """Return the loss [B] of logits [B, C]."""
+    """Return the loss [B] of logits [B, C].
+
+    Raises:
+        ValueError: there are fewer than three classes.
+    """
+    if student.shape[1] < 3:
+        raise ValueError(f"logit_std: needs three classes or more, there are {student.shape[1]}")
     return kd(standardize(student), standardize(teacher), temperature)
 
 

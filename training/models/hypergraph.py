@@ -106,23 +106,24 @@ class HypergraphConv(nn.Module):
 class MultimodalHypergraph:
     """The hypergraph of B utterances of V conversations: a node for every modality that an utterance has.
 
-    Hyperedges 0 .. 3 V - 1: one a conversation and modality, with all its utterances that have the modality. Then B
-    more: one an utterance, with its modalities. So a hyperedge has the same number whatever is present; one whose
-    modality is absent is empty.
+    S modalities, or other streams. Hyperedges 0 .. S V - 1: one a conversation and modality, with all its utterances
+    that have the modality. Then B more: one an utterance, with its modalities. So a hyperedge has the same number
+    whatever is present; one whose modality is absent is empty.
     """
 
     hypergraph: IndexedHypergraph
     rows: tuple[Tensor, Tensor]
     """Utterance and modality of every node, int64 [N] each."""
     edges: Tensor
-    """int64 [B, 4], number of the hyperedge of each of KINDS that an utterance belongs to, or would belong to."""
+    """int64 [B, S + 1], number of every hyperedge that an utterance belongs to, or would belong to: its conversation's
+    of each modality, and its own. With three modalities in the order of KINDS."""
 
     @classmethod
     def of(cls, present: Tensor, conversation: Tensor) -> "MultimodalHypergraph":
         """Return the hypergraph of a batch.
 
         Args:
-            present: [B, 3], 1 where the utterance has audio, video, text.
+            present: [B, S], 1 where the utterance has the modality.
             conversation: int64 [B], numbers that are compared for equality.
         """
         batch, modalities = present.shape
@@ -139,17 +140,17 @@ class MultimodalHypergraph:
 
     @property
     def kind(self) -> Tensor:
-        """int64 [E], position of every hyperedge in KINDS."""
-        modalities, contexts = len(MODALITIES), self.hypergraph.num_e - len(self.edges)
+        """int64 [E], column of `edges` that every hyperedge stands in: with three modalities its position in KINDS."""
+        modalities, contexts = self.edges.shape[1] - 1, self.hypergraph.num_e - len(self.edges)
         kinds = torch.full((self.hypergraph.num_e,), modalities, device=self.edges.device)
         kinds[:contexts] = torch.arange(contexts, device=self.edges.device) % modalities
         return kinds
 
     def gather(self, x: Tensor) -> Tensor:
-        """Take the nodes [N, D] out of [B, 3, D]."""
+        """Take the nodes [N, D] out of [B, S, D]."""
         return x[self.rows]
 
     def scatter(self, nodes: Tensor) -> Tensor:
-        """Put the nodes [N, D] back into [B, 3, D], zeros where there is none."""
-        whole = nodes.new_zeros(len(self.edges), len(MODALITIES), nodes.shape[-1])
+        """Put the nodes [N, D] back into [B, S, D], zeros where there is none."""
+        whole = nodes.new_zeros(len(self.edges), self.edges.shape[1] - 1, nodes.shape[-1])
         return whole.index_put(self.rows, nodes)

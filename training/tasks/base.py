@@ -5,7 +5,7 @@ The seam between data and loop: the loop sees tensors and `Output`s, and knows n
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from training.outputs import Output
 
 Split = Literal["train", "valid", "test"]
+RECORDING: Final = "recording"
+"""Group of the samples that are cut out of one recording."""
 Inputs = dict[str, Tensor]
 """What a student reads: name -> [B, ...]. A mask is called `<input>_mask`, 1 where there is something."""
 
@@ -28,7 +30,8 @@ class Samples:
     score: Tensor | None = None
     """float32 [N], continuous sentiment in [-1, 1]."""
     groups: dict[str, Tensor] = field(default_factory=dict)
-    """Name ("speaker", "gender") -> int64 [N]: for evaluation per group, and for folds that share no group."""
+    """Name ("speaker", "gender", `RECORDING`) -> int64 [N]: for evaluation per group, for folds that share no group,
+    and for tests of significance."""
     ids: list[str] = field(default_factory=list)
     """A name for every sample, unique in the split."""
     present: Tensor = field(default_factory=lambda: torch.zeros(0, 3))
@@ -39,6 +42,14 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.present)
+
+    @property
+    def cluster(self) -> Tensor:
+        """int64 [N], number of what a sample shares with others, so that it says less by itself: its recording, its
+        conversation, or else the sample alone."""
+        if RECORDING in self.groups:
+            return self.groups[RECORDING]
+        return torch.arange(len(self)) if self.unit is None else self.unit
 
     def take(self, index: Tensor) -> "Samples":
         """Return the samples at `index` (int64 [M]), in that order."""

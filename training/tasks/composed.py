@@ -3,7 +3,7 @@
 Conditionally independent given the emotion: good for measuring missing modalities, and without irony between them.
 The vectors are teachers' (training/tasks/ravdess.py: Whisper; training/tasks/fer2013.py: the CNN, which has not seen
 these faces; training/teachers/opinions.py over MELD's utterances). A window is a conversation of one utterance. Windows
-share clips, so that what a bootstrap over windows says of chance is too sure.
+share recordings of voices, which tests of significance keep together; they share faces and sentences as well.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,6 +18,7 @@ from torch import Tensor
 from contract.labels import EMOTIONS, MODALITIES, VALENCE
 from training.data.composed import drawn
 from training.data.folder import Split
+from training.tasks.base import RECORDING
 from training.tasks.conversations import Conversations, UtteranceSplit
 from training.tasks.fer2013 import Fer2013
 from training.tasks.meld import Meld
@@ -89,10 +90,12 @@ def _windows(sources: Mapping[str, tuple[Tensor, NDArray[np.int64]]], split: Spl
     rng = np.random.default_rng(_SEEDS[split])
     emotions = np.arange(WINDOWS[split]) % len(EMOTIONS)
     ids = [f"{split}-{i}" for i in range(len(emotions))]
+    chosen = {name: torch.from_numpy(drawn(labels, emotions, rng)) for name, (_, labels) in sources.items()}
     return UtteranceSplit(
         ids=ids,
         conversation=ids,
-        features={name: x[torch.from_numpy(drawn(labels, emotions, rng))] for name, (x, labels) in sources.items()},
+        features={name: x[chosen[name]] for name, (x, _) in sources.items()},
         target=torch.from_numpy(emotions),
         score=torch.tensor([VALENCE[EMOTIONS[emotion]] for emotion in emotions.tolist()]),
+        groups={RECORDING: chosen["audio"]},
     )

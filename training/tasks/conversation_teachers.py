@@ -8,6 +8,7 @@ of all nets of a seed.
 """
 
 import json
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ import typer
 
 from training.data.folder import DATA_VARIABLE, data_root
 from training.distill.metrics import measure
+from training.distill.result import Report, student_facts
 from training.outputs import Output
 from training.tasks.conversations import Conversations
 from training.tasks.mosi import Mosi, MosiPublished
@@ -32,7 +34,8 @@ def scores(task: Conversations, nets: Sequence[str], seeds: Sequence[int]) -> di
     """Return by net, and for their ensemble where there are several, the measures on test by seed.
 
     Returns:
-        Name -> `parameters`, and by measure a list, one value a seed.
+        Name -> `parameters`, `cpu_ms` (of one utterance, on one thread; median over seeds), and by measure a list, one
+        value a seed.
     """
     found: dict[str, Any] = {}
     answers: dict[str, list[Output]] = {}
@@ -40,9 +43,13 @@ def scores(task: Conversations, nets: Sequence[str], seeds: Sequence[int]) -> di
     for name in nets:
         trained = [_trained(task, name, seed) for seed in seeds]
         answers[name] = [output for output, _ in trained]
-        found[name] = {"parameters": trained[0][1]}
+        facts = [facts for _, facts in trained]
+        found[name] = {
+            "parameters": facts[0]["parameters"],
+            "cpu_ms": statistics.median(one["cpu_ms"] for one in facts),
+        }
     if len(nets) > 1:
-        found[ENSEMBLE] = {"parameters": sum(found[name]["parameters"] for name in nets)}
+        found[ENSEMBLE] = {fact: sum(found[name][fact] for name in nets) for fact in ("parameters", "cpu_ms")}
         answers[ENSEMBLE] = [mean_of([answers[name][i] for name in nets]) for i in range(len(seeds))]
     for name, outputs in answers.items():
         measured = [measure(output, test, task.labels) for output in outputs]
@@ -51,14 +58,14 @@ def scores(task: Conversations, nets: Sequence[str], seeds: Sequence[int]) -> di
     return found
 
 
-def _trained(task: Conversations, name: str, seed: int) -> tuple[Output, int]:
-    """What one net says about test, and its number of parameters."""
+def _trained(task: Conversations, name: str, seed: int) -> tuple[Output, Report]:
+    """What one net says about test, and `student_facts` about it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = task.student(name)
         train_net(net, task.samples("train"), task.augment, replace(task.teaching, seed=seed), task.samples("valid"))
     test = task.samples("test")
-    return outputs_of(net, test.inputs, unit=test.unit), sum(p.numel() for p in net.parameters())
+    return outputs_of(net, test.inputs, unit=test.unit), student_facts(net.eval(), test)
 
 
 def main(

@@ -6,7 +6,7 @@ Knows no corpus.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -49,6 +49,8 @@ class UtteranceSplit:
     """int64 [N]."""
     score: Tensor
     """float32 [N], in [-1, 1]."""
+    groups: dict[str, Tensor] = field(default_factory=dict)
+    """See `Samples.groups`."""
 
 
 class Conversations(ABC):
@@ -216,6 +218,7 @@ def _samples(part: UtteranceSplit, scales: Mapping[str, Scale]) -> Samples:
         inputs={**inputs, "present": present, "conversation": unit},
         target=part.target,
         score=part.score,
+        groups=part.groups,
         ids=part.ids,
         present=present,
         unit=unit,

@@ -16,7 +16,7 @@ from training.distill.subsets import (
     hide,
     hide_at_random,
     keep_of,
-    subset_measures,
+    subset_outputs,
     subsets_of,
 )
 from training.distill.tables import RecipeError
@@ -95,7 +95,8 @@ def test_the_measures_of_a_subset_are_those_of_the_samples_without_the_rest() ->
     torch.manual_seed(0)
     task = TalkTask()
     student, samples = task.student(), task.samples("test")
-    measures = subset_measures(student, samples, task.labels, CPU)
+    outputs = subset_outputs(student, samples, CPU)
+    measures = {subset: measure(output, samples, task.labels) for subset, output in outputs.items()}
     deaf = {**samples.inputs, "audio": torch.zeros_like(samples.inputs["audio"])}
     deaf["present"] = samples.present * torch.tensor([0.0, 0.0, 1.0])
     logits = student(deaf).logits
@@ -145,8 +146,23 @@ def test_the_report_has_subsets_and_rates_where_they_are_asked_for(tmp_path: Pat
     assert report["metrics"]["subsets"]["a-t"] == report["metrics"]["dropout"]["0.0"] == report["metrics"]["test"]
     student = task.student()
     student.load_state_dict(torch.load(tmp_path / "asked" / STUDENT, weights_only=True))
-    assert report["metrics"]["subsets"] == subset_measures(student, task.samples("test"), task.labels, CPU)
+    test = task.samples("test")
+    outputs = subset_outputs(student, test, CPU)
+    measured = {subset: measure(output, test, task.labels) for subset, output in outputs.items()}
+    assert report["metrics"]["subsets"] == measured
     assert set(run(tmp_path / "not", task)["metrics"]) == {"valid", "test"}
+
+
+def test_a_student_that_is_to_do_without_some_is_chosen_by_the_mean_over_subsets(tmp_path: Path) -> None:
+    task = TalkTask()
+    report = run(tmp_path, task, modality_dropout=0.5)
+    student, valid = task.student(), task.samples("valid")
+    student.load_state_dict(torch.load(tmp_path / STUDENT, weights_only=True))
+    found = [measure(output, valid, task.labels)["accuracy"] for output in subset_outputs(student, valid, CPU).values()]
+    assert report["metrics"]["valid"]["subset_accuracy"] == pytest.approx(sum(found) / len(found), abs=1e-4)
+    rows = {row["step"]: row["valid/subset_accuracy"] for row in report["history"]}
+    assert rows[report["chosen_step"]] == max(rows.values())
+    assert "subset_accuracy" not in run(tmp_path / "whole", task)["metrics"]["valid"]
 
 
 @pytest.mark.parametrize("setting", [{"modality_dropout": 0.2}, {"subsets": True}])

@@ -1,5 +1,6 @@
 import statistics
 
+import pytest
 import torch
 
 from training.methods.kd import kd
@@ -44,6 +45,11 @@ def test_constant_logits_have_finite_gradients(draw):
     student = torch.full((2, 7), 3.0, dtype=torch.float64, requires_grad=True)
     logit_std(student, draw(2, 7), 2.0).sum().backward()
     assert student.grad.isfinite().all()
+
+
+def test_two_classes_are_refused(draw):
+    with pytest.raises(ValueError, match="logit_std: needs three classes or more, there are 2"):
+        logit_std(draw(4, 2), draw(4, 2), 2.0)
 
 
 def test_terms_are_weighted(world):

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from contract.labels import EMOTIONS
+from contract.labels import EMOTIONS, MODALITIES
 from training.data.folder import DataMissingError
+from training.tasks.base import RECORDING, Samples
 from training.tasks.composed import _windows
 from training.tasks.conversation_teachers import scores
 from training.tasks.conversations import FOLDS, LIMIT, LOOKAHEAD, Scale, numbered
@@ -190,3 +191,30 @@ def test_teachers_are_measured_seed_by_seed(task):
     again = scores(task, ("gated",), (1,))
     assert again["gated"]["mae"] == found["gated"]["mae"][1:], "a seed gives the same net, whatever was trained before"
     assert "ensemble" not in again
+
+
+@pytest.mark.parametrize("widths", [{"audio": 73, "text": 385}, {"audio": 73, "video": 100, "text": 100}])
+def test_students_have_at_most_a_tenth_of_the_parameters_of_every_teacher(tmp_path, widths):
+    task = MosiPublished(tmp_path)
+    task.widths = widths  # In the place of those of the corpus.
+
+    def count(name):
+        return sum(parameter.numel() for parameter in task.student(name).parameters())
+
+    smallest = min(count(name) for name in task.net_names)
+    for name in ("default", *LOOKAHEAD):
+        assert 10 * count(name) <= smallest
+    assert 4 * count("bottleneck") <= smallest
+
+
+def test_what_of_a_window_is_shared_is_its_recording():
+    rng = np.random.default_rng(0)
+    sources = {name: (torch.from_numpy(rng.normal(size=(40, 3))), np.arange(40) % len(EMOTIONS)) for name in MODALITIES}
+    part = _windows(sources, "valid")
+    recording = part.groups[RECORDING]
+    torch.testing.assert_close(part.features["audio"], sources["audio"][0][recording])
+    assert len(set(part.conversation)) == len(part.ids) > len(recording.unique())
+    samples = Samples({}, present=torch.ones(len(part.ids), 3), groups=part.groups, unit=numbered(part.conversation))
+    assert torch.equal(samples.cluster, recording)
+    assert torch.equal(Samples({}, present=samples.present, unit=samples.unit).cluster, samples.unit)
+    assert torch.equal(Samples({}, present=samples.present).cluster, torch.arange(len(part.ids)))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from training.distill.compare import Summary
 from training.distill.plots import plot_lines
-from training.distill.report.tables import Content, interval, is_noise
+from training.distill.report.tables import Content, difference, interval, is_noise
 from training.distill.suite import Suite
 
 Line = Mapping[int | None, Summary]
@@ -16,10 +16,10 @@ Line = Mapping[int | None, Summary]
 
 
 def lookahead_section(
-    suite: Suite, task: str, summaries: Sequence[Summary], tests: Sequence[Content], stem: str, plots: Path | None
+    suite: Suite, summaries: Sequence[Summary], tests: Sequence[Content], stem: str, plots: Path | None
 ) -> Iterator[str]:
     """Yield the curve and what it says; nothing for suites without lines."""
-    lines = lines_of(suite, task, summaries)
+    lines = lines_of(suite, summaries)
     if not lines:
         return
     if plots is not None:
@@ -27,14 +27,14 @@ def lookahead_section(
     yield f"![Accuracy against look-ahead; bars are one standard error over seeds](results/{stem}_lookahead.svg)\n"
     control = next((entry.line for entry in suite.entries if entry.title == suite.control), "")
     if control in lines and {0, None} <= set(lines[control]):
-        yield closed(lines, control, tests)
+        yield from filter(None, [closed(lines, control, tests)])
 
 
-def lines_of(suite: Suite, task: str, summaries: Sequence[Summary]) -> dict[str, dict[int | None, Summary]]:
+def lines_of(suite: Suite, summaries: Sequence[Summary]) -> dict[str, dict[int | None, Summary]]:
     """Return the lines of the look-ahead curve, of entries that have runs."""
     by_title = {summary.title: summary for summary in summaries}
     lines: dict[str, dict[int | None, Summary]] = {}
-    for entry in suite.entries_of(task):
+    for entry in suite.entries:
         if entry.line and entry.title in by_title:
             lines.setdefault(entry.line, {})[entry.lookahead] = by_title[entry.title]
     return lines
@@ -42,20 +42,27 @@ def lines_of(suite: Suite, task: str, summaries: Sequence[Summary]) -> dict[str,
 
 def closed(lines: Mapping[str, Line], control: str, tests: Sequence[Content]) -> str:
     """Return how large the gap is between the control's students of whole conversations and those that see only the
-    past, and which share of it the other lines close there."""
-    whole, past = lines[control][None], lines[control][0]
-    gap = whole.mean("accuracy") - past.mean("accuracy")
-    found = [test for test in tests if (test["title"], test["against"]) == (whole.title, past.title)]
-    tested = f" (95 % interval {interval(found[0])}{', noise' if is_noise(found[0]) else ''})" if found else ""
-    text = f"Seeing the whole conversation is worth {gap:+.2f} points to *{control}*{tested}."
-    gained = {name: line[0].mean("accuracy") - past.mean("accuracy") for name, line in lines.items() if 0 in line}
-    del gained[control]
-    if not gained:
-        return f"{text}\n"
-    if gap <= 0:
-        return f"{text} There is no gap to close.\n"
-    shares = ", ".join(f"{gain / gap:.0%} by *{name}* ({gain:+.2f})" for name, gain in gained.items())
-    return f"{text} Of that gap, students that see only the past get back {shares}.\n"
+    past, and, where it is beyond noise, how much of it the other lines close there. Nothing without a test of the gap.
+    """
+    by_pair = {(test["title"], test["against"]): test for test in tests}
+    whole, past = lines[control][None].title, lines[control][0].title
+    gap = by_pair.get((whole, past))
+    if gap is None:
+        return ""
+    text = (
+        f"Seeing the whole conversation is worth {difference(gap)} points to *{control}* (95 % interval {interval(gap)}"
+    )
+    if is_noise(gap):
+        return f"{text}, noise): on this corpus there is no gap beyond noise, and so none to close.\n"
+    if gap["mean"] < 0:
+        return f"{text}): there is no gap to close.\n"
+    others = {name: line[0].title for name, line in lines.items() if name != control and 0 in line}
+    gains = {name: by_pair[title, past] for name, title in others.items() if (title, past) in by_pair}
+    shares = "; ".join(
+        f"*{name}* {gain['mean'] / gap['mean']:.0%} ({difference(gain)}, {interval(gain)}{', noise' * is_noise(gain)})"
+        for name, gain in gains.items()
+    )
+    return f"{text}). Students that see only the past get back: {shares}.\n" if shares else f"{text}).\n"
 
 
 def _plot(lines: Mapping[str, Line], path: Path) -> None:

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from training.distill.compare import Summary, row_of, summarise
-from training.distill.entries import available, best_teacher
+from training.distill.comparisons import ACCURACY, LOST, SUBSETS
+from training.distill.entries import available, best_teacher, teachers_used
 from training.distill.metrics import LOWER_IS_BETTER
 from training.distill.plots import plot_cost, plot_methods
 from training.distill.report.lookahead import lookahead_section
@@ -35,9 +36,12 @@ significance is claimed from so few seeds.
 _TESTED = """Protocol: speakers are disjoint where they are known; one checkpoint a run, chosen on validation; test
 touched once a run; mean and sample standard deviation over seeds. All runs of a task have the same {budget}.{tuned}
 "Difference" is the accuracy less that of *{control}*, averaged over the seeds that both have, with the 95 % interval of
-a paired bootstrap over the conversations of test. Where it contains 0, the difference is noise. The interval is about
-other conversations, not about other seeds.
+a paired bootstrap over the conversations or recordings of test. Where it contains 0, the difference is noise. The
+interval is about other conversations, not about other seeds.{chosen}
 """
+_HIDDEN = (
+    """ Of students from which modalities are hidden, validation chooses by the mean over the subsets of modalities."""
+)
 _TUNED = """ The weight of a
 method, as a factor of its default, was chosen on validation with {seeds} and {tuning} of that."""
 
@@ -82,16 +86,18 @@ def _nets(content: Content) -> str:
         "",
         "Trained on all training conversations; validation chooses the epoch; mean and sample standard deviation on",
         f"test over {content['seeds']} seeds. An ensemble is the mean of the logits of the nets above it, of one seed.",
+        "CPU ms: of one utterance on one thread.",
         f"Made by `{content['command']}`.",
         "",
-        "| task | net | parameters | accuracy | weighted F1 | Acc7 | MAE | Pearson |",
-        "|---|---|---|---|---|---|---|---|",
+        "| task | net | parameters | CPU ms | accuracy | weighted F1 | Acc7 | MAE | Pearson |",
+        "|---" * 9 + "|",
     ]
     for task, nets in content["tasks"].items():
         for name, net in nets.items():
             shares = [_over_seeds(net[measure], 1) for measure in ("accuracy", "weighted_f1", "acc7")]
             rest = [_over_seeds(net[measure], 3) for measure in ("mae", "pearson")]
-            lines.append(f"| {task} | {name} | {net['parameters']:,} | " + " | ".join([*shares, *rest]) + " |")
+            cells = [task, name, f"{net['parameters']:,}", f"{net['cpu_ms']:.2f}", *shares, *rest]
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 
 
@@ -106,11 +112,11 @@ def _suite(suite: Suite, content: Content, plots: Path | None) -> Iterator[str]:
     failed = [run for run in content["runs"] if "error" in run]
     if len(content["tasks"]) > 1:
         yield _cost_plot(suite, content, plots)
-    for task, survey in content["tasks"].items():
+    for task in content["tasks"]:
         runs = [run for run in content["runs"] if run["task"] == task and "error" not in run]
         if runs:
             yield f"### {suite.name}: {task}\n"
-            yield from _task(suite, task, survey, runs, tests_of(content, task), plots)
+            yield from _task(suite, task, content, runs, plots)
     if failed:
         yield "Runs that failed:\n"
         yield "\n".join(f"- {run['task']}, {run['title']}, seed {run['seed']}: {run['error']}" for run in failed) + "\n"
@@ -119,18 +125,23 @@ def _suite(suite: Suite, content: Content, plots: Path | None) -> Iterator[str]:
 def _protocol(suite: Suite, content: Content) -> str:
     if not content.get("comparisons"):
         return _PROTOCOL.format(control=suite.control, tuning=f"{suite.tuning:.0%}")
-    budget = "number of optimiser steps" if all("steps" in one for one in suite.budgets.values()) else "budget"
+    budget = "number of optimiser steps"
+    if any("epochs" in one for one in suite.budgets.values()):
+        budget = "number of epochs, which are shorter where samples are held out (meta, meta_teacher, reweight)"
     seeds = "the first seed" if suite.trial_seeds == 1 else f"the first {suite.trial_seeds} seeds"
     tuned = _TUNED.format(seeds=seeds, tuning=f"{suite.tuning:.0%}") if content["trials"] else ""
-    return _TESTED.format(budget=budget, tuned=tuned, control=suite.control)
+    hides = any("modality_dropout" in base for base in (suite.base, *suite.base_of.values()))
+    return _TESTED.format(budget=budget, tuned=tuned, control=suite.control, chosen=_HIDDEN if hides else "")
 
 
-def _task(
-    suite: Suite, task: str, survey: Content, runs: Sequence[Content], tests: Sequence[Content], plots: Path | None
-) -> Iterator[str]:
+def _task(suite: Suite, task: str, content: Content, runs: Sequence[Content], plots: Path | None) -> Iterator[str]:
     """All sections of a task: those that its numbers are enough for."""
+    survey, tests = content["tasks"][task], tests_of(content, task, ACCURACY)
+    on_subsets = {metric: tests_of(content, task, metric) for metric in (SUBSETS, LOST)}
     metric, stem = survey["metric"], f"{suite.name}_{task}"
     summaries = summarise(row_of(run) for run in runs)
+    if task in suite.notes:
+        yield f"{suite.notes[task]}\n"
     yield teacher_table(suite, task, survey)
     yield main_table(suite, runs, summaries, metric, tests)
     if tests:
@@ -139,15 +150,15 @@ def _task(
     else:
         yield verdict(suite, summaries, metric)
     yield _methods_plot(suite, task, summaries, survey, plots)
-    yield from lookahead_section(suite, task, summaries, tests, stem, plots)
-    yield from subset_section(suite, runs, survey, stem, plots)
+    yield from lookahead_section(suite, summaries, tests, stem, plots)
+    yield from subset_section(suite, runs, on_subsets, survey, stem, plots)
     if suite.shows_weights:
         yield from weight_section(runs, stem, plots)
 
 
 def _methods_plot(suite: Suite, task: str, summaries: Sequence[Summary], survey: Content, plots: Path | None) -> str:
     metric, stem = survey["metric"], f"{suite.name}_{task}"
-    there = available(suite.pools[task], survey)
+    there = teachers_used(suite, available(suite.pools[task], survey))
     teacher = survey["teachers"][best_teacher(there, survey)]["test"][metric] if there else float("nan")
     if plots is not None:
         plot_methods(summaries, suite.control, teacher, metric, plots / f"{stem}.svg")

@@ -13,9 +13,9 @@ from training.distill.suite import Suite
 _LEVEL = 0.05
 
 
-def tests_of(content: Content, task: str) -> list[Content]:
-    """Return the comparisons on a task; none of suites without tests."""
-    return [test for test in content.get("comparisons", []) if test["task"] == task]
+def tests_of(content: Content, task: str, metric: str) -> list[Content]:
+    """Return the comparisons on a task by a metric; none of suites without tests."""
+    return [test for test in content.get("comparisons", []) if (test["task"], test["metric"]) == (task, metric)]
 
 
 def standard_error(survey: Content, summaries: Sequence[Summary], control: str) -> str:
@@ -30,7 +30,7 @@ def standard_error(survey: Content, summaries: Sequence[Summary], control: str) 
         return ""
     share = accuracies[0] / 100
     error = 100 * math.sqrt(share * (1 - share) / counted["test"])
-    where = f" in {counted['units']:,} conversations" if "units" in counted else ""
+    where = f" of {counted['units']:,} conversations or recordings" if "units" in counted else ""
     return (
         f"Test has {counted['test']:,} labelled samples{where}: one standard error of an accuracy of "
         f"{100 * share:.1f} % is {error:.1f} points, if they were independent of each other.\n"
@@ -59,12 +59,15 @@ def tested_verdict(suite: Suite, tests: Sequence[Content]) -> str:
     )
 
 
-def pair_table(suite: Suite, tests: Sequence[Content]) -> str:
-    """Return the comparisons that the suite asks for beside those with the control; nothing where there are none."""
+def pair_table(suite: Suite, tests: Sequence[Content], of: str = "") -> str:
+    """Return the comparisons that the suite asks for beside those with the control; nothing where there are none.
+
+    `of`: what is compared, where it isn't accuracy.
+    """
     pairs = [test for test in tests if test["against"] != suite.control]
     if not pairs:
         return ""
-    lines = ["| run | against | seeds | difference | 95 % interval | p | |", "|---" * 7 + "|"]
+    lines = [f"| run | against | seeds | difference{of and f' of {of}'} | 95 % interval | p | |", "|---" * 7 + "|"]
     for test in pairs:
         numbers = f"{test['seeds']} | {difference(test)} | {interval(test)} | {test['p']:.4f}"
         lines.append(f"| {test['title']} | {test['against']} | {numbers} | {'noise' if is_noise(test) else ''} |")

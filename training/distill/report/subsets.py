@@ -7,24 +7,47 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from training.distill.compare import Row, Summary, summarise
+from training.distill.comparisons import LOST, SUBSETS
 from training.distill.plots import Level, plot_lines
-from training.distill.report.tables import Column, Content, control_of, gain_columns, rows_of, spread
+from training.distill.report.significance import pair_table
+from training.distill.report.tables import (
+    Column,
+    Content,
+    compared_columns,
+    difference,
+    interval,
+    is_noise,
+    rows_of,
+    spread,
+)
 from training.distill.suite import Suite
 
 MEAN = "mean"
-LOST = "lost"
+_MISSED = "lost"
+_LINES = 12
+"""More lines than these in one plot can't be told apart."""
 _NUMBERS = {3: "three", 7: "seven"}
 
 
 def subset_section(
-    suite: Suite, runs: Sequence[Content], survey: Content, stem: str, plots: Path | None
+    suite: Suite,
+    runs: Sequence[Content],
+    tests: Mapping[str, Sequence[Content]],
+    survey: Content,
+    stem: str,
+    plots: Path | None,
 ) -> Iterator[str]:
-    """Yield the table of subsets and the plot of rates; nothing of what no run measured."""
+    """Yield the table of subsets, its pairs and the plot of rates; nothing of what no run measured.
+
+    `tests`: by metric, of `SUBSETS` and `LOST` (training/distill/comparisons.py).
+    """
     summaries = summarise(subset_row(run, run["metrics"]["subsets"]) for run in runs if "subsets" in run["metrics"])
     if summaries:
-        yield subset_table(suite, summaries)
+        yield subset_table(suite, summaries, tests)
+        pairs = (pair_table(suite, tests[metric], of) for metric, of in ((SUBSETS, "the mean"), (LOST, "what is lost")))
+        yield from filter(None, pairs)
     rates = summarise(rate_row(run, run["metrics"]["dropout"]) for run in runs if "dropout" in run["metrics"])
-    if rates:
+    if 0 < len(rates) <= _LINES:
         if plots is not None:
             _plot(rates, survey, plots / f"{stem}_dropout.svg")
         yield f"![Accuracy by the share of modalities that are missing](results/{stem}_dropout.svg)\n"
@@ -35,7 +58,7 @@ def subset_row(run: Content, subsets: Mapping[str, Mapping[str, float]]) -> Row:
     accuracies = {subset: measures["accuracy"] for subset, measures in subsets.items()}
     mean = statistics.fmean(accuracies.values())
     everything = accuracies[min(subsets, key=lambda subset: subset.count("-"))]
-    return Row(run["task"], run["title"], run["seed"], {**accuracies, MEAN: mean, LOST: everything - mean})
+    return Row(run["task"], run["title"], run["seed"], {**accuracies, MEAN: mean, _MISSED: everything - mean})
 
 
 def rate_row(run: Content, rates: Mapping[str, Mapping[str, float]]) -> Row:
@@ -43,20 +66,38 @@ def rate_row(run: Content, rates: Mapping[str, Mapping[str, float]]) -> Row:
     return Row(run["task"], run["title"], run["seed"], {rate: measures["accuracy"] for rate, measures in rates.items()})
 
 
-def subset_table(suite: Suite, summaries: Sequence[Summary]) -> str:
-    """Return one row an entry, one column a subset."""
-    subsets = [name for name in summaries[0].rows[0].test if name not in (MEAN, LOST)]
+def subset_table(suite: Suite, summaries: Sequence[Summary], tests: Mapping[str, Sequence[Content]]) -> str:
+    """Return one row an entry, one column a subset, and how the mean over them and what is lost differ from the
+    control's."""
+    subsets = [name for name in summaries[0].rows[0].test if name not in (MEAN, _MISSED)]
     columns: list[Column] = [("accuracy on subsets", lambda summary: summary.title)]
     columns += [_mean_of(subset) for subset in subsets]
     columns += [
         (f"mean of {_NUMBERS.get(len(subsets), len(subsets))}", lambda summary: spread(summary, MEAN)),
-        *gain_columns(control_of(suite, summaries), MEAN),
-        ("lost", lambda summary: spread(summary, LOST)),
+        *compared_columns(suite, summaries, tests[SUBSETS], MEAN),
+        ("lost", lambda summary: spread(summary, _MISSED)),
     ]
-    return (
-        f"{rows_of(columns, summaries)}\na, v, t: audio, video and text are there. Gain: the mean less that of "
-        f"*{suite.control}* with the same seed. Lost: accuracy with all modalities less the mean.\n"
+    if tests[LOST]:
+        columns.append(_lost_column(suite, tests[LOST]))
+    compared = (
+        f"Difference: of the mean from that of *{suite.control}*, with its paired bootstrap"
+        if tests[SUBSETS]
+        else f"Gain: the mean less that of *{suite.control}* with the same seed"
     )
+    return (
+        f"{rows_of(columns, summaries)}\na, v, t: audio, video and text are there. {compared}. Lost: accuracy with all "
+        "modalities less the mean.\n"
+    )
+
+
+def _lost_column(suite: Suite, tests: Sequence[Content]) -> Column:
+    """By how much more is lost than by the control."""
+    cells = {
+        test["title"]: f"{difference(test)} ({interval(test)}{', noise' * is_noise(test)})"
+        for test in tests
+        if test["against"] == suite.control
+    }
+    return "lost, difference", lambda summary: cells.get(summary.title, "")
 
 
 def _mean_of(subset: str) -> Column:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from training.distill.compare import Summary, gains
-from training.distill.entries import available, best_teacher
+from training.distill.entries import available, best_teacher, teachers_used
 from training.distill.metrics import LOWER_IS_BETTER
 from training.distill.suite import Suite
 
@@ -35,7 +35,8 @@ def teacher_table(suite: Suite, task: str, survey: Content) -> str:
     metric = survey["metric"]
     lines = [f"| teacher | valid {metric} | test {metric} | test macro F1 |", "|---|---|---|---|"]
     there = available(suite.pools[task], survey)
-    best = best_teacher(there, survey) if there else ""
+    used = teachers_used(suite, there)
+    best = best_teacher(used, survey) if used else ""
     for name in there:
         valid, test = survey["teachers"][name]["valid"], survey["teachers"][name]["test"]
         title = f"{name} (best single teacher)" if name == best else name
@@ -61,7 +62,7 @@ def main_table(
         ("test macro F1", lambda summary: spread(summary, "macro_f1")),
         ("ECE", lambda summary: f"{summary.mean('ece'):.3f}"),
     ]
-    columns += _tested(suite, tests) if tests else gain_columns(control_of(suite, summaries), metric)
+    columns += compared_columns(suite, summaries, tests, metric)
     first = summaries[0]
     differ = any(summary.parameters != first.parameters for summary in summaries)
     if differ:
@@ -134,8 +135,13 @@ def _score_column(metric: str, heading: str, digits: int) -> Column:
     return heading, lambda summary: spread(summary, metric, digits)
 
 
-def gain_columns(control: Summary | None, metric: str) -> list[Column]:
-    """Return what an entry gains over the control with the same seed: the mean, and how often it's above 0."""
+def compared_columns(suite: Suite, summaries: Sequence[Summary], tests: Sequence[Content], metric: str) -> list[Column]:
+    """Return how an entry differs from the control: by the tests, or without any what it gains with the same seed."""
+    return _tested(suite, tests) if tests else _gains(control_of(suite, summaries), metric)
+
+
+def _gains(control: Summary | None, metric: str) -> list[Column]:
+    """The mean gain, and how often it's above 0."""
 
     def differences(summary: Summary) -> list[float]:
         return gains(summary, control, metric) if control is not None and summary is not control else []

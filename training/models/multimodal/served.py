@@ -1,4 +1,7 @@
-"""The cores of conversation students as the served `fusion` model: the same signature, fewer parameters."""
+"""The cores of conversation students as the served `fusion` model: the same signature, fewer parameters.
+
+What is served is trained by training/recipes/fusion.py around another net; this shows that a core can take its place.
+"""
 
 import torch
 from torch import Tensor, nn

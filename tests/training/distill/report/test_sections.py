@@ -65,7 +65,7 @@ def test_the_verdict_counts_what_remains(tmp_path: Path) -> None:
 
 def test_the_protocol_is_the_suites(tmp_path: Path) -> None:
     text = " ".join(page(drawn(), tmp_path).split())
-    assert "All runs of a task have the same budget. The weight of a method" in text
+    assert "All runs of a task have the same number of epochs, which are shorter where samples are held out" in text
     assert "with the first 2 seeds and 25% of that." in text
     assert "No significance is claimed" not in text
 
@@ -75,7 +75,9 @@ def test_one_standard_error(tmp_path: Path) -> None:
     share = values(content, "plain, 0", "test", "accuracy").mean()
     error = np.sqrt(share * (100 - share) / 752)
     text = page(content, tmp_path)
-    assert "Test has 752 labelled samples in 31 conversations: one standard error of an accuracy of" in text
+    assert (
+        "Test has 752 labelled samples of 31 conversations or recordings: one standard error of an accuracy of" in text
+    )
     assert f"{share:.1f} % is {error:.1f} points" in text
     del content["tasks"]["talk"]["samples"]
     assert "labelled samples" not in page(content, tmp_path / "other")
@@ -109,24 +111,43 @@ def test_subsets(tmp_path: Path) -> None:
     assert (cells["gain"], cells["above 0"]) == (f"{gains.mean():+.1f}", f"{(gains > 0).sum()} of {SEEDS}")
 
 
+def test_subsets_that_are_compared(tmp_path: Path) -> None:
+    content = drawn()
+    test = {"task": "talk", "metric": "subset_accuracy", "seeds": SEEDS, "p": 0.0125}
+    content["comparisons"] += [
+        {**test, "title": "kd, 0", "against": "plain, 0", "mean": 1.25, "low": 0.5, "high": 2.0},
+        {**test, "title": "kd, 0", "against": "kd, all", "mean": -0.75, "low": -2.0, "high": 0.5},
+    ]
+    lost = {**test, "metric": "lost_accuracy", "title": "kd, 0", "mean": -0.5, "low": -0.75, "high": -0.25}
+    content["comparisons"].append({**lost, "against": "plain, 0"})
+    text = page(content, tmp_path)
+    cells = row(text, "kd, 0", "accuracy on subsets")
+    assert (cells["difference"], cells["95 % interval"], cells["p"]) == ("+1.25", "+0.50 to +2.00", "0.0125")
+    assert cells["lost, difference"] == "-0.50 (-0.75 to -0.25)"
+    assert f"| kd, 0 | kd, all | {SEEDS} | -0.75 | -2.00 to +0.50 | 0.0125 | noise |" in text
+    assert "Of 5 comparisons on this task" in text  # Those of subsets are not among them.
+
+
 def test_what_of_the_gap_is_closed(tmp_path: Path) -> None:
     content = drawn()
-    for run in content["runs"]:
-        run["metrics"]["test"]["accuracy"] = 70.0 + {"plain, all": 2.0, "kd, 0": 1.5}.get(run["title"], 0.0)
     text = page(content, tmp_path)
     assert "Seeing the whole conversation is worth +2.00 points to *plain* (95 % interval +0.50 to +3.50)." in text
-    assert "Of that gap, students that see only the past get back 75% by *kd* (+1.50)." in text
+    assert "Students that see only the past get back: *kd* 75% (+1.50, +0.90 to +2.10)." in text
     content["comparisons"] = [
         {**test, "low": -1.0} if test["title"] == "plain, all" else test for test in content["comparisons"]
     ]
-    assert "(95 % interval -1.00 to +3.50, noise)" in page(content, tmp_path)
+    text = page(content, tmp_path)
+    assert "(95 % interval -1.00 to +3.50, noise): on this corpus there is no gap beyond noise" in text
+    assert "get back" not in text
 
 
 def test_without_a_gap_there_is_nothing_to_close(tmp_path: Path) -> None:
     content = drawn()
-    for run in content["runs"]:
-        run["metrics"]["test"]["accuracy"] = 70.0
-    assert "There is no gap to close." in page(content, tmp_path)
+    worse = {"mean": -2.0, "low": -3.5, "high": -0.5}
+    content["comparisons"] = [
+        {**test, **worse} if test["title"] == "plain, all" else test for test in content["comparisons"]
+    ]
+    assert "(95 % interval -3.50 to -0.50): there is no gap to close." in page(content, tmp_path)
 
 
 def test_weights_of_hyperedges_at_the_end(tmp_path: Path) -> None:
@@ -177,9 +198,15 @@ def test_without_comparisons_nothing_is_claimed(tmp_path: Path) -> None:
 
 
 def test_nets_over_conversations_have_mean_and_deviation(tmp_path: Path) -> None:
-    net = {"parameters": 1234, "accuracy": [80.0, 84.0], "weighted_f1": [80.0, 80.0], "acc7": [40.0, 41.0]}
+    net = {
+        "parameters": 1234,
+        "cpu_ms": 0.125,
+        "accuracy": [80.0, 84.0],
+        "weighted_f1": [80.0, 80.0],
+        "acc7": [40.0, 41.0],
+    }
     net |= {"mae": [0.25, 0.25], "pearson": [0.7, 0.8]}
     content = {"command": "python -m x", "seeds": 2, "tasks": {"mosi": {"gated": net}}}
     (tmp_path / "conversation_teachers.json").write_text(json.dumps(content))
-    row = "| mosi | gated | 1,234 | 82.0 ± 2.8 | 80.0 ± 0.0 | 40.5 ± 0.7 | 0.250 ± 0.000 | 0.750 ± 0.071 |"
+    row = "| mosi | gated | 1,234 | 0.12 | 82.0 ± 2.8 | 80.0 ± 0.0 | 40.5 ± 0.7 | 0.250 ± 0.000 | 0.750 ± 0.071 |"
     assert row in render(tmp_path)

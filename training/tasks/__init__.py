@@ -8,7 +8,7 @@ from training.tasks.base import Task
 from training.tasks.composed import ComposedVectors
 from training.tasks.fer2013 import Fer2013
 from training.tasks.folder import Folder
-from training.tasks.meld import Meld
+from training.tasks.meld import Meld, MeldEmotion
 from training.tasks.mosi import Mosi, MosiPublished
 from training.tasks.ravdess import Ravdess
 from training.tasks.sst import Sst2, Sst5
@@ -21,6 +21,7 @@ TASKS: Final[dict[str, Callable[[Path], Task]]] = {
     "mosi": Mosi,
     "mosi_published": MosiPublished,
     "meld": Meld,
+    "meld_emotion": MeldEmotion,
     "composed": ComposedVectors,
     "folder": Folder,
 }

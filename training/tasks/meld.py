@@ -1,4 +1,4 @@
-"""MELD: the sentiment of what is said in a dialogue, by its words alone.
+"""MELD: the sentiment, or the emotion, of what is said in a dialogue, by its words alone.
 
 The text encoder is that of MOSI (training/teachers/opinions.py), which has seen no sentence of MELD. 406 of the 2,610
 test utterances, nearly all of them exclamations, stand in the training part as well.
@@ -9,7 +9,7 @@ from functools import cached_property
 
 import torch
 
-from contract.labels import POLARITIES
+from contract.labels import EMOTIONS, POLARITIES, VALENCE
 from training.data import meld
 from training.data.folder import Split
 from training.tasks.conversations import Conversations, UtteranceSplit
@@ -45,16 +45,20 @@ class Meld(Conversations):
         text = self.encoded(self.encoder, texts)
         return {split: self._utterances(turns, text[split]) for split, turns in self.turns.items()}
 
+    def label(self, turn: meld.Turn) -> str | None:
+        """Return what an utterance is labelled with."""
+        return turn.sentence.polarity
+
     def fingerprint(self) -> str:
         """Return the hash of dialogues and encoder."""
         said = {
-            split: [[turn.dialogue, turn.number, turn.sentence.text, turn.sentence.polarity] for turn in turns]
+            split: [[turn.dialogue, turn.number, turn.sentence.text, self.label(turn)] for turn in turns]
             for split, turns in self.turns.items()
         }
         return recipe_hash({"dialogues": said, "text": self.encoder.key()})
 
     def _utterances(self, turns: list[meld.Turn], text: torch.Tensor) -> UtteranceSplit:
-        target = torch.tensor([POLARITIES.index(str(turn.sentence.polarity)) for turn in turns])
+        target = torch.tensor([self.labels.index(str(self.label(turn))) for turn in turns])
         return UtteranceSplit(
             ids=[f"{turn.dialogue}-{turn.number}" for turn in turns],
             conversation=[str(turn.dialogue) for turn in turns],
@@ -62,3 +66,15 @@ class Meld(Conversations):
             target=target,
             score=torch.tensor(self.values)[target],
         )
+
+
+class MeldEmotion(Meld):
+    """Seven emotions of the same utterances; scores are the sentiments that emotions stand for."""
+
+    name: str = "meld_emotion"
+    labels: tuple[str, ...] = EMOTIONS
+    values: tuple[float, ...] = tuple(VALENCE[label] for label in EMOTIONS)
+
+    def label(self, turn: meld.Turn) -> str | None:
+        """See Meld."""
+        return turn.sentence.emotion

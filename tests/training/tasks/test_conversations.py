@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from contract.labels import EMOTIONS, MODALITIES
+from contract.labels import EMOTIONS, MODALITIES, VALENCE
 from training.data.folder import DataMissingError
 from training.tasks.base import RECORDING, Samples
 from training.tasks.composed import _windows
 from training.tasks.conversation_teachers import scores
 from training.tasks.conversations import FOLDS, LIMIT, LOOKAHEAD, Scale, numbered
-from training.tasks.meld import Meld
+from training.tasks.meld import Meld, MeldEmotion
 from training.tasks.mosi import MosiPublished
 from training.tasks.net_recipes import ScoredRecipe
 from training.teachers.opinions import OpinionEncoder
@@ -172,6 +172,10 @@ def test_meld_is_read_by_a_tuned_encoder(weights, tmp_path):
     assert torch.equal(inputs["text"][0], inputs["text"][2])
     assert not torch.equal(inputs["text"][1], inputs["text"][4])
     assert inputs["conversation"].tolist() == [0, 0, 0, 1, 1, 1]
+    felt = MeldEmotion(tmp_path, cache).samples("test")
+    assert torch.equal(felt.inputs["text"], inputs["text"])
+    assert {EMOTIONS[label] for label in felt.target.tolist()} == {"happy"}
+    assert felt.score.tolist() == pytest.approx([VALENCE["happy"]] * 6)
     (kept,) = (cache / "tuned").iterdir()
     before = kept.stat().st_mtime_ns
     OpinionEncoder(tmp_path, cache).describe(["once more"])

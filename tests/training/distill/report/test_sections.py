@@ -1,6 +1,7 @@
 """Every section of a page, its numbers computed anew with NumPy."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,15 @@ import pytest
 
 from tests.training.distill.report.content import RATES, SEEDS, SUBSETS, SUITE, TITLES, drawn
 from training.distill.report import render
+from training.distill.suite import BEST, Entry, Suite
 
 Json = dict[str, Any]
 
 
-def page(content: Json, folder: Path, plots: Path | None = None) -> str:
+def page(content: Json, folder: Path, plots: Path | None = None, suite: Suite = SUITE) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "talk.json").write_text(json.dumps(content))
-    return render(folder, plots, {"talk": SUITE})
+    return render(folder, plots, {"talk": suite})
 
 
 def row(text: str, title: str, table: str) -> dict[str, str]:
@@ -210,3 +212,28 @@ def test_nets_over_conversations_have_mean_and_deviation(tmp_path: Path) -> None
     (tmp_path / "conversation_teachers.json").write_text(json.dumps(content))
     row = "| mosi | gated | 1,234 | 0.12 | 82.0 ± 2.8 | 80.0 ± 0.0 | 40.5 ± 0.7 | 0.250 ± 0.000 | 0.750 ± 0.071 |"
     assert row in render(tmp_path)
+
+
+def test_the_best_teacher_is_one_that_entries_ask(tmp_path: Path) -> None:
+    taught = {"teachers": BEST, "methods": ["kd"]}
+    alone = replace(SUITE, entries=(*SUITE.entries, Entry("kd", recipe=taught)))
+    assert "| good (best single teacher) | 90.0 |" in page(drawn(), tmp_path, suite=alone)
+    without = replace(SUITE, entries=(*SUITE.entries, Entry("kd", recipe=taught, without=("good",))))
+    text = page(drawn(), tmp_path, suite=without)
+    assert "| good | 90.0 |" in text
+    assert "| fair (best single teacher) | 80.0 |" in text
+
+
+def test_a_note_stands_above_the_tables_of_its_task(tmp_path: Path) -> None:
+    text = page(drawn(), tmp_path, suite=replace(SUITE, notes={"talk": "Mind the gap.", "other": "Not here."}))
+    assert text.index("### talk: talk") < text.index("Mind the gap.") < text.index("| teacher |")
+    assert "Not here." not in text
+
+
+def test_more_lines_than_can_be_told_apart_are_not_plotted(tmp_path: Path) -> None:
+    content = drawn()
+    more = [{**run, "title": f"{run['title']} again {i}"} for run in content["runs"] for i in (1, 2)]
+    content["runs"] += more
+    text = page(content, tmp_path)
+    assert "mean of three" in text
+    assert "talk_dropout.svg" not in text

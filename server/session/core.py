@@ -30,7 +30,16 @@ class SessionSettings:
     modalities: frozenset[Modality]
     """Modalities that are open from the start."""
     lateness_ns: int = LATENESS_NS
+    """How far the foremost stream may run ahead before a window is final without the others, and how long after an
+    utterance's end its words may still come."""
     final_only: bool = False
+    interval_ns: int = HOP_NS
+    """From one window to the next: a multiple of `HOP_NS`."""
+    endpointing_ns: int | None = None
+    """Length of the pause that ends an utterance; None where only the client ends utterances."""
+    is_recorded: bool = False
+    """All media are there already, in whatever order they are sent: every window waits for every open stream, words
+    included, and nothing is late."""
     max_gap_ns: int = DEFAULT_MAX_GAP_NS
     """How far an offset may lie ahead of the media received so far."""
     max_duration_ns: int = DEFAULT_MAX_DURATION_NS

@@ -27,8 +27,7 @@ class Media:
 
     modality: Modality
     sequence: int
-    start_ns: int | None
-    """None of words whose time is not known: they are placed where the session has got to."""
+    start_ns: int
     data: bytes
     duration_ns: int = 0
     """How long the words last."""
@@ -38,9 +37,11 @@ class Media:
     """The words will not be replaced any more. Always so without a hypothesis."""
     words: tuple[Word, ...] = ()
     """Times of the single words. Without them, the words are spread evenly over the span."""
+    has_time: bool = True
+    """Without a time, the words are placed where the session has got to."""
     arrived_ns: int = 0
-    """Time since the start of the session at which the message came. Only words that have no time in a session that
-    has no other media are placed by it."""
+    """Time since the start of the session at which the message came: where words without a time are placed in a session
+    that has received no other media."""
 
 
 @dataclass(frozen=True)

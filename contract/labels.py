@@ -39,7 +39,7 @@ def polarity_of(sentiment: float) -> str:
     return "positive" if sentiment > 0 else "negative"
 
 
-def sentiment_of(polarity: Sequence[float] | NDArray[np.floating]) -> float:
+def sentiment_of(polarity: Sequence[float] | NDArray[np.float32]) -> float:
     """Return the sentiment in [-1, 1] that probabilities [3] of the polarities stand for: P(positive) - P(negative).
 
     It is the mean of -1, 0 and 1 under the polarities. So its sign can't contradict the more probable side, and it is

@@ -31,7 +31,8 @@ class Decoded:
     samples: Samples = ()
     reached_ns: int = 0
     """Of audio: session time up to which the stream has been received."""
-    face: Face | None = None
+    faces: Sequence[Face] = ()
+    """Of video: the faces of the slot, the speaker's among them."""
 
 
 class SessionMedia:
@@ -52,7 +53,7 @@ class SessionMedia:
             return Decoded(item, samples, reached_ns=self._audio.end_ns)
         if isinstance(item, Media) and item.modality == Modality.VIDEO and self._video is not None:
             _, piece = self._video.push(item.start_ns, item.data)
-            return Decoded(item, face=None if piece is None else Face(piece.slot, piece.time_ns, piece.crop))
+            return Decoded(item, faces=() if piece is None else (Face(piece.slot, piece.time_ns, piece.crop),))
         ends_audio = isinstance(item, Close) or (isinstance(item, EndOfModality) and item.modality == Modality.AUDIO)
         if ends_audio and self._audio is not None:
             return Decoded(item, _samples(self._audio.flush()))

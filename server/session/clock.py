@@ -67,15 +67,14 @@ class Clock:
         return not text.is_open or text.frontier_ns >= end_ns
 
     def is_over(self, end_ns: int) -> bool:
-        """Whatever is missing before a time is not waited for any longer."""
-        if self._closed:
-            return True
-        return not self._is_recorded and self.foremost_ns >= end_ns + self._lateness_ns
+        """Whatever is missing before a time is not waited for any longer; of a recording all is there in the end."""
+        if self._closed or self._is_recorded:
+            return self._closed
+        return self.foremost_ns >= end_ns + self._lateness_ns
 
     def is_final(self, end_ns: int) -> bool:
-        """What lies before a time is complete, or is not waited for; words are waited for in recordings only."""
-        waits_for_words = self._is_recorded and not self.has_words(end_ns)
-        return self.is_over(end_ns) or (self.has_passed(end_ns) and not waits_for_words)
+        """What lies before a time is complete, or is not waited for. Words are not waited for here."""
+        return self.is_over(end_ns) or (self.has_passed(end_ns) and not self._is_recorded)
 
     def is_first(self, end_ns: int) -> bool:
         """Audio has passed a time; without audio, video; without both, text."""

@@ -15,9 +15,10 @@ from contract.timing import HOP_NS, LATENESS_NS, NS_PER_S, samples_to_ns
 from server.session.clock import Clock, StreamState
 from server.session.messages import EndOfModality, EndOfUtterance, Item, Media, Modality, RejectedError
 from server.session.pieces import AudioHop, Face, Output, Piece, Totals
+from server.session.reasons import Reason
 from server.session.reorder import ReorderBuffer
 from server.session.store import Store
-from server.session.transcript import Transcript, span_of
+from server.session.transcript import LIVE_SPANS, RECORDED_SPANS, Transcript, span_of
 from server.session.utterances import Utterances
 from server.session.voice import Interval, loud_intervals
 from server.session.windows import Windows
@@ -43,8 +44,8 @@ class SessionSettings:
     endpointing_ns: int | None = None
     """Length of the pause that ends an utterance; None where only the client ends utterances."""
     is_recorded: bool = False
-    """All media are there already, in whatever order they are sent: every window waits for every open stream, words
-    included, and nothing is late."""
+    """All media are there already, in whatever order they are sent: results follow when all has been taken in, and
+    nothing is late. There are only final ones."""
     max_gap_ns: int = DEFAULT_MAX_GAP_NS
     """How far an offset may lie ahead of the media received so far."""
     max_duration_ns: int = DEFAULT_MAX_DURATION_NS
@@ -62,10 +63,12 @@ class SessionCore:
         self._received_ns = dict.fromkeys(Modality, 0)
         """Begin of the newest message of each modality."""
         self._clock = Clock(settings.modalities, settings.lateness_ns, settings.is_recorded)
-        self._transcript = Transcript(self.totals[Modality.TEXT])
+        kept_spans = RECORDED_SPANS if settings.is_recorded else LIVE_SPANS
+        self._transcript = Transcript(self.totals[Modality.TEXT], kept_spans)
         self._store = Store(self._transcript, settings.endpointing_ns)
-        self._windows = Windows(self._clock, self._store, settings.interval_ns, settings.final_only)
-        self._utterances = Utterances(self._clock, self._store, settings.final_only)
+        final_only = settings.final_only or settings.is_recorded
+        self._windows = Windows(self._clock, self._store, settings.interval_ns, final_only)
+        self._utterances = Utterances(self._clock, self._store, final_only)
         self._taken: dict[Modality, int] = {}
 
     # First step: into sequence order.
@@ -80,7 +83,8 @@ class SessionCore:
             return self._receive_media(item if item.has_time else replace(item, start_ns=self._now_ns(item)))
         if isinstance(item, EndOfModality):
             if item.modality not in self._accepting:
-                raise RejectedError(f"end_of_modality: the session has no open {item.modality} stream")
+                text = f"end_of_modality: the session has no open {item.modality} stream"
+                raise RejectedError(text, Reason.MODALITY_ENDED, "end_of_modality.modality")
             self._accepting.discard(item.modality)
             return [*self._reorder[item.modality].flush(), item]
         if isinstance(item, EndOfUtterance):
@@ -135,9 +139,10 @@ class SessionCore:
 
     def _check_media(self, message: Media, reorder: ReorderBuffer) -> None:
         if message.modality not in self._settings.modalities:
-            raise RejectedError(f"{message.modality} was not configured for this session")
+            text = f"{message.modality} was not configured for this session"
+            raise RejectedError(text, Reason.MODALITY_NOT_CONFIGURED, str(message.modality))
         if message.modality not in self._accepting:
-            raise RejectedError(f"{message.modality} has ended")
+            raise RejectedError(f"{message.modality} has ended", Reason.MODALITY_ENDED, str(message.modality))
         self._check_offset(message.start_ns, f"{message.modality}.start_offset")
         if message.modality == Modality.TEXT:
             self._check_text(message)
@@ -145,34 +150,40 @@ class SessionCore:
 
     def _check_text(self, message: Media) -> None:
         if not message.data.strip() and not message.words and message.hypothesis is None:
-            raise RejectedError("text.text is empty")
-        if not 0 <= message.duration_ns <= self._settings.max_gap_ns:
-            raise RejectedError(
-                f"text.duration is {_seconds(message.duration_ns)}: expected 0 to {_seconds(self._settings.max_gap_ns)}"
-            )
+            raise RejectedError("text.text is empty", Reason.TEXT_EMPTY, "text.text")
+        limit_ns = self._settings.max_gap_ns
+        if not 0 <= message.duration_ns <= limit_ns:
+            text = f"text.duration is {_seconds(message.duration_ns)}: expected 0 to {_seconds(limit_ns)}"
+            raise RejectedError(text, Reason.OFFSET_INVALID, "text.duration")
         end_ns = message.start_ns
         for number, word in enumerate(message.words):
-            limit_ns = word.start_ns + self._settings.max_gap_ns
-            if not end_ns <= word.start_ns <= word.end_ns <= limit_ns:
+            if not end_ns <= word.start_ns <= word.end_ns <= message.start_ns + limit_ns:
                 raise RejectedError(
                     f"text.words[{number}] lasts from {_seconds(word.start_ns)} to {_seconds(word.end_ns)}: expected "
-                    f"words in order, from {_seconds(end_ns)} on"
+                    f"words in order, from {_seconds(end_ns)} on",
+                    Reason.OFFSET_INVALID,
+                    f"text.words[{number}]",
                 )
             end_ns = word.start_ns
 
     def _check_offset(self, offset_ns: int, name: str) -> None:
         if offset_ns < 0:
-            raise RejectedError(f"{name} is {_seconds(offset_ns)}: expected an offset from the start of the session")
+            text = f"{name} is {_seconds(offset_ns)}: expected an offset from the start of the session"
+            raise RejectedError(text, Reason.OFFSET_INVALID, name)
         if offset_ns > self._settings.max_duration_ns:
             raise RejectedError(
-                f"{name} is {_seconds(offset_ns)}: a session lasts {_seconds(self._settings.max_duration_ns)} at most"
+                f"{name} is {_seconds(offset_ns)}: a session lasts {_seconds(self._settings.max_duration_ns)} at most",
+                Reason.OFFSET_INVALID,
+                name,
             )
         received_ns = max(self._received_ns.values())
         limit_ns = received_ns + self._settings.max_gap_ns
         if offset_ns > limit_ns:
             raise RejectedError(
                 f"{name} is {_seconds(offset_ns)}: at most {_seconds(self._settings.max_gap_ns)} ahead of the media "
-                f"received so far ({_seconds(received_ns)}) is accepted"
+                f"received so far ({_seconds(received_ns)}) is accepted",
+                Reason.OFFSET_TOO_FAR,
+                name,
             )
 
     # Second step: decoded, in order.
@@ -228,12 +239,13 @@ class SessionCore:
         if (runs_back or is_empty) and not replaces:
             self.totals[Modality.TEXT].rejected += 1
             if is_empty:
-                raise RejectedError(
-                    f"text.text is empty, and hypothesis {message.hypothesis} is not there to take back"
-                )
+                text = f"text.text is empty, and hypothesis {message.hypothesis} is not there to take back"
+                raise RejectedError(text, Reason.TEXT_EMPTY, "text.text")
             raise RejectedError(
                 f"text.start_offset {_seconds(start_ns)} runs back: the words before began at "
-                f"{_seconds(self._transcript.final_start_ns)}"
+                f"{_seconds(self._transcript.final_start_ns)}",
+                Reason.OFFSET_RUNS_BACK,
+                "text.start_offset",
             )
         span = span_of(message, start_ns)
         self._transcript.add(span)

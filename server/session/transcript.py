@@ -7,11 +7,12 @@ from itertools import accumulate
 from server.session.messages import Media
 from server.session.pieces import Span, Totals, Words
 
-_KEPT_BOUNDARIES = 64
-_KEPT_TEXTS = 8
-_KEPT_SPANS = 400
-_KEPT_CHARACTERS = 4_000
+LIVE_SPANS = 400
 """More than the pieces that a result can show; older words of an endless utterance are forgotten."""
+RECORDED_SPANS = 20_000
+_KEPT_BOUNDARIES = 4_096
+_KEPT_TEXTS = 8
+_KEPT_CHARACTERS = 4_000
 
 Part = tuple[Span, str]
 """Words of a span that a result shows."""
@@ -45,8 +46,9 @@ def span_of(message: Media, start_ns: int) -> Span:
 class Transcript:
     """Timed words in the order of their begin. It also keeps the fate of each message in the totals."""
 
-    def __init__(self, totals: Totals) -> None:
+    def __init__(self, totals: Totals, kept_spans: int) -> None:
         self._totals = totals
+        self._kept_spans = kept_spans
         self._spans: list[Span] = []
         self._boundaries: list[int] = []
         self._since_boundary: list[Span] = []
@@ -75,9 +77,9 @@ class Transcript:
         if span.is_final:
             self._final_start_ns = max(self._final_start_ns, span.start_ns)
         if not span.is_timed:
-            self._since_boundary = [*self._since_boundary[1 - _KEPT_SPANS :], span]
-        self._settle(self._spans[:-_KEPT_SPANS])
-        del self._spans[:-_KEPT_SPANS]
+            self._since_boundary = [*self._since_boundary[1 - self._kept_spans :], span]
+        self._settle(self._spans[: -self._kept_spans])
+        del self._spans[: -self._kept_spans]
 
     def end_utterance(self, offset_ns: int) -> None:
         """Words that begin at or after the offset belong to the next utterance.

@@ -14,7 +14,7 @@ SILENCE_DBFS = -50.0
 """Root mean square of 100 ms below which nothing is heard: speech lies at -40 to -15, a quiet room below -55."""
 SPOKEN_NS = 200_000_000
 """A shorter voice (a click, a breath) is no utterance."""
-_KEPT = 256
+_KEPT = 4_096
 
 Interval = tuple[int, int]
 
@@ -37,12 +37,15 @@ class Voice:
         self._intervals: list[Interval] = []
         self._spoken_ns = 0
         """Voice since the last pause."""
+        self._spoken_from_ns = 0
 
     def take(self, intervals: Iterable[Interval], decided_ns: int) -> list[int]:
         """Take in the voice up to `decided_ns` and return where the pauses begin that end an utterance."""
         ends: list[int] = []
         for start_ns, end_ns in intervals:
             ends += self._pause(start_ns)
+            if not self._spoken_ns:
+                self._spoken_from_ns = start_ns
             self._spoken_ns += end_ns - start_ns
             if self._intervals and start_ns <= self._intervals[-1][1]:
                 start_ns = self._intervals.pop()[0]
@@ -74,4 +77,7 @@ class Voice:
         if silent_until_ns - last_ns < self._pause_ns:
             return []
         spoken_ns, self._spoken_ns = self._spoken_ns, 0
-        return [last_ns] if spoken_ns >= SPOKEN_NS else []
+        if spoken_ns >= SPOKEN_NS:
+            return [last_ns]
+        self._intervals = [interval for interval in self._intervals if interval[1] <= self._spoken_from_ns]
+        return []

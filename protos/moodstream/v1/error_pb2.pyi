@@ -86,6 +86,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The session would need more memory than it may have."""
     ERROR_REASON_CLIENT_TOO_SLOW: _ErrorReason.ValueType  # 27
     """The client does not read its responses."""
+    ERROR_REASON_SESSION_RESUMED: _ErrorReason.ValueType  # 28
+    """Another connection has resumed the session; this one is over. ABORTED."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Stable reasons. A call that fails carries a `google.rpc.ErrorInfo` in its status details, whose `domain` is
@@ -153,6 +155,8 @@ ERROR_REASON_MEMORY_EXCEEDED: ErrorReason.ValueType  # 26
 """The session would need more memory than it may have."""
 ERROR_REASON_CLIENT_TOO_SLOW: ErrorReason.ValueType  # 27
 """The client does not read its responses."""
+ERROR_REASON_SESSION_RESUMED: ErrorReason.ValueType  # 28
+"""Another connection has resumed the session; this one is over. ABORTED."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

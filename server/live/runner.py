@@ -15,25 +15,24 @@ from weakref import WeakKeyDictionary
 
 from server.inference.encoders import Encoders
 from server.inference.engine import EngineError, ModelUnavailableError
-from server.media.errors import MediaError
-from server.media.pump import MediaPump
-from server.media.session_media import Decoded, SessionMedia
-from server.rpc.events import (
+from server.live.events import (
     Closed,
     CloseReason,
     Event,
     Notice,
     NoticeType,
     Rejected,
+    Result,
     SessionFailedError,
     Timings,
-    UtteranceResult,
-    WindowResult,
 )
+from server.media.errors import MediaError
+from server.media.pump import MediaPump
+from server.media.session_media import Decoded, SessionMedia
 from server.session.core import SessionCore
 from server.session.fusion_input import Encoded, assemble
 from server.session.messages import Close, EndOfModality, EndOfUtterance, Item, Media, Modality, RejectedError
-from server.session.pieces import AudioHop, Face, Output, Piece, UtterancePlan, WindowPlan, Words
+from server.session.pieces import AudioHop, Face, Output, Piece, Plan, UtterancePlan, WindowPlan, Words
 from server.session.summary import Summary
 
 logger = logging.getLogger(__name__)
@@ -61,9 +60,9 @@ _HIGH_WATER = 64
 
 @dataclass(frozen=True)
 class _Scored:
-    """A window's result, and whether every piece of it was encoded."""
+    """A result, and whether every piece of it was encoded."""
 
-    result: WindowResult
+    result: Result
     is_complete: bool
 
 
@@ -80,8 +79,9 @@ class SessionRunner:
         self._queue = pump.open(media, self._on_decoded, _HIGH_WATER)
         self._encodings: WeakKeyDictionary[Piece, asyncio.Task[Encoded | None]] = WeakKeyDictionary()
         self._pending: set[Piece] = set()
-        self._windows: dict[int, asyncio.Task[_Scored]] = {}
-        self._outbox: asyncio.Queue[asyncio.Future[_Scored] | UtterancePlan | Event | Exception] = asyncio.Queue()
+        self._open: dict[tuple[type[Plan], int], asyncio.Task[_Scored]] = {}
+        """Results that may be revised."""
+        self._outbox: asyncio.Queue[asyncio.Future[_Scored] | Event | Exception] = asyncio.Queue()
         self._drained = asyncio.Event()
         self._drained.set()
         self._away: set[str] = set()
@@ -147,8 +147,6 @@ class SessionRunner:
                 raise entry
             if isinstance(entry, asyncio.Future):
                 yield self._finished((await entry).result)
-            elif isinstance(entry, UtterancePlan):
-                yield UtteranceResult(entry, self._summary.utterance(entry.start_ns, entry.end_ns))
             elif isinstance(entry, Closed):
                 yield self._closed(entry.reason)
                 return
@@ -162,22 +160,20 @@ class SessionRunner:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _finished(self, result: WindowResult) -> WindowResult:
-        self._results += 1
-        self._end_ns = max(self._end_ns, result.plan.end_ns)
-        if result.plan.is_final and result.fused is not None:
-            self._summary.add(result.plan.end_ns, result.fused)
+    def _finished(self, result: Result) -> Result:
+        plan = result.plan
+        if isinstance(plan, WindowPlan):
+            self._results += 1
+            self._end_ns = max(self._end_ns, plan.end_ns)
+            if plan.is_final:
+                self._summary.add(plan, result.fused, result.views)
         return result
 
     def _closed(self, reason: CloseReason) -> Closed:
         """Settle the totals: what is still being tried has missed its last window."""
         for piece in self._pending:
-            self._drop(piece)
-        return Closed(reason, self._core.totals, self._results, self._end_ns, self._summary.session())
-
-    def _drop(self, piece: Piece) -> None:
-        if not isinstance(piece, Words):
             self._core.drop(piece)
+        return Closed(reason, self._core.totals, self._results, self._end_ns, self._summary.result())
 
     def _on_decoded(self, item: Item, arrived_ns: int, decoded: Decoded | Exception) -> None:
         try:
@@ -202,7 +198,7 @@ class SessionRunner:
         if item.modality == Modality.AUDIO:
             return self._core.deliver_audio(item, decoded.samples, decoded.reached_ns)
         if item.modality == Modality.VIDEO:
-            return self._core.deliver_face(item, decoded.face)
+            return self._core.deliver_faces(item, decoded.faces)
         try:
             return self._core.deliver_text(item)
         except RejectedError as error:
@@ -222,18 +218,19 @@ class SessionRunner:
     def _take(self, outputs: list[Output], arrived_ns: int) -> None:
         decoded_ns = time.monotonic_ns()
         for output in outputs:
-            if isinstance(output, WindowPlan):
-                previous = self._windows.pop(output.index, None)
-                task = self._start(self._window(output, previous, arrived_ns, decoded_ns))
-                if not output.is_final:
-                    self._windows[output.index] = task
-                self._put(task)
-            elif isinstance(output, UtterancePlan):
-                self._put(output)
+            if isinstance(output, Plan):
+                self._put(self._scoring(output, arrived_ns, decoded_ns))
             else:
                 self._encoding(output)
 
-    def _put(self, entry: asyncio.Future[_Scored] | UtterancePlan | Event) -> None:
+    def _scoring(self, plan: WindowPlan | UtterancePlan, arrived_ns: int, decoded_ns: int) -> asyncio.Task[_Scored]:
+        name = (type(plan), plan.index)
+        task = self._start(self._score(plan, self._open.pop(name, None), arrived_ns, decoded_ns))
+        if not plan.is_final:
+            self._open[name] = task
+        return task
+
+    def _put(self, entry: asyncio.Future[_Scored] | Event) -> None:
         self._outbox.put_nowait(entry)
         if self._outbox.qsize() >= _HIGH_WATER:
             self._drained.clear()
@@ -263,38 +260,42 @@ class SessionRunner:
             encoded = await self._encoders.encode(piece, self._patience.piece_s, self._unavailable)
         except EngineError as error:
             logger.warning("a piece was dropped: %s", error)
-            self._drop(piece)
+            self._core.drop(piece)
             return None
         finally:
             self._pending.discard(piece)
         self._recovered(_MODEL_OF[type(piece)])
+        piece.release()
         return encoded
 
-    async def _window(
-        self, plan: WindowPlan, previous: asyncio.Task[_Scored] | None, arrived_ns: int, decoded_ns: int
+    async def _score(
+        self,
+        plan: WindowPlan | UtterancePlan,
+        previous: asyncio.Task[_Scored] | None,
+        arrived_ns: int,
+        decoded_ns: int,
     ) -> _Scored:
         if previous is not None and plan.same_as_before:
             scored = await previous
             if scored.is_complete:
                 return _Scored(replace(scored.result, plan=plan), is_complete=True)
-        pieces: list[Piece] = [piece for piece in (*plan.hops, *plan.faces, plan.words) if piece is not None]
-        encodings = {piece: self._encoding(piece) for piece in pieces}
+        encodings = {piece: self._encoding(piece) for piece in plan.pieces()}
         await self._settle(encodings)
         encoded = {
             piece: done for piece, task in encodings.items() if task.done() and (done := task.result()) is not None
         }
         encoded_ns = time.monotonic_ns()
-        window = assemble(plan, encoded)
+        laid_out = assemble(plan, encoded)
         fused = None
-        if not window.is_empty:
+        if not laid_out.is_empty:
             try:
-                fused = await self._encoders.fuse(window.tensors, self._patience.fusion_s, self._unavailable)
+                fused = await self._encoders.fuse(laid_out.tensors, self._patience.fusion_s, self._unavailable)
                 self._recovered("fusion")
             except EngineError as error:
-                logger.warning("a window has no scores: %s", error)
+                logger.warning("a result has no scores: %s", error)
         timings = Timings(decoded_ns - arrived_ns, encoded_ns - decoded_ns, time.monotonic_ns() - encoded_ns)
-        complete = len(encoded) == len(pieces) and (fused is not None or window.is_empty)
-        return _Scored(WindowResult(plan, window.views, fused, timings), complete)
+        complete = len(encoded) == len(encodings) and (fused is not None or laid_out.is_empty)
+        return _Scored(Result(plan, laid_out.views, laid_out.faces, fused, timings), complete)
 
     async def _settle(self, encodings: dict[Piece, asyncio.Task[Encoded | None]]) -> None:
         """Wait until the pieces are encoded, but not for those whose model is away."""

@@ -3,14 +3,15 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from server.session.fusion_input import ModalityView
+from server.session.fusion_input import FaceView, ModalityView
 from server.session.messages import Modality
 from server.session.pieces import Fused, Totals, UtterancePlan, WindowPlan
+from server.session.summary import SessionScores
 
 
 @dataclass(frozen=True)
 class Timings:
-    """Stages of one window on the server's clock, in nanoseconds, each counted from the end of the one before."""
+    """Stages of one result on the server's clock, in nanoseconds, each counted from the end of the one before."""
 
     decode_ns: int
     encode_ns: int
@@ -18,21 +19,14 @@ class Timings:
 
 
 @dataclass(frozen=True)
-class WindowResult:
-    """Scores of one window; `fused` is None when nothing in it carried data."""
+class Result:
+    """Scores of one window or utterance; `fused` is None when nothing in it carried data."""
 
-    plan: WindowPlan
+    plan: WindowPlan | UtterancePlan
     views: dict[Modality, ModalityView]
+    faces: tuple[FaceView, ...]
     fused: Fused | None
     timings: Timings
-
-
-@dataclass(frozen=True)
-class UtteranceResult:
-    """Scores of one utterance."""
-
-    plan: UtterancePlan
-    fused: Fused | None
 
 
 @dataclass(frozen=True)
@@ -80,11 +74,11 @@ class Closed:
     totals: dict[Modality, Totals]
     results: int
     end_ns: int
-    summary: Fused | None
+    summary: SessionScores | None
 
 
 class SessionFailedError(Exception):
     """The session can't go on because of a defect of the server; its log says which."""
 
 
-Event = WindowResult | UtteranceResult | Rejected | Notice | Closed
+Event = Result | Rejected | Notice | Closed

@@ -190,13 +190,13 @@ class SessionRunner:
         if isinstance(decoded, Exception):
             return self._undecodable(item, decoded)
         if isinstance(item, Close):
-            return self._core.deliver_close(decoded.samples)
+            return self._core.deliver_close(decoded.samples, decoded.voice)
         if isinstance(item, EndOfModality):
-            return self._core.deliver_end_of_modality(item, decoded.samples)
+            return self._core.deliver_end_of_modality(item, decoded.samples, decoded.voice)
         if isinstance(item, EndOfUtterance):
             return self._core.deliver_end_of_utterance(item)
         if item.modality == Modality.AUDIO:
-            return self._core.deliver_audio(item, decoded.samples, decoded.reached_ns)
+            return self._core.deliver_audio(item, decoded.samples, decoded.reached_ns, decoded.voice)
         if item.modality == Modality.VIDEO:
             return self._core.deliver_faces(item, decoded.faces)
         try:

@@ -163,10 +163,9 @@ def _check_length(samples: int, max_samples: int, rate: int) -> None:
 
 def _mix(samples: Samples, channel: int | None) -> Samples:
     """One channel, or the mean of all, [n, channels] -> [n]."""
-    if samples.shape[1] > 1 and channel is None:
-        return samples.mean(axis=1, dtype=np.float32)
-    one: Samples = samples[:, channel or 0]
-    return one
+    whole = samples.shape[1] > 1 and channel is None
+    mixed: Samples = samples.mean(axis=1, dtype=np.float32) if whole else samples[:, channel or 0]
+    return mixed
 
 
 def _from_s16(data: bytes) -> Samples:

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from server.media.audio import AudioPiece, AudioSettings, AudioTrack
 from server.media.faces import FaceDetector
-from server.media.video import FaceTrack, VideoSettings
+from server.media.video import FacePiece, FaceTrack, VideoSettings
 from server.media.voice import VoiceDetector, VoiceTrack
 from server.session.messages import Close, EndOfModality, Item, Media, Modality
-from server.session.pieces import Face
+from server.session.pieces import Face, FaceBox
 
 Samples = Sequence[tuple[int, NDArray[np.float32]]]
 
@@ -62,8 +62,8 @@ class SessionMedia:
         if isinstance(item, Media) and item.modality == Modality.AUDIO and self._audio is not None:
             return self._heard(item, self._audio.push(item.start_ns, item.data), self._audio.end_ns)
         if isinstance(item, Media) and item.modality == Modality.VIDEO and self._video is not None:
-            _, piece = self._video.push(item.start_ns, item.data)
-            return Decoded(item, faces=() if piece is None else (Face(piece.slot, piece.time_ns, piece.crop),))
+            _, pieces = self._video.push(item.start_ns, item.data)
+            return Decoded(item, faces=[_face(piece) for piece in pieces])
         ends_audio = isinstance(item, Close) or (isinstance(item, EndOfModality) and item.modality == Modality.AUDIO)
         if ends_audio and self._audio is not None:
             return self._heard(item, self._audio.flush(), self._audio.end_ns)
@@ -73,3 +73,8 @@ class SessionMedia:
         samples = [(piece.start_sample, piece.samples) for piece in pieces]
         voice = None if self._voice is None else [one for piece in pieces for one in self._voice.push(piece)]
         return Decoded(item, samples, reached_ns, voice)
+
+
+def _face(piece: FacePiece) -> Face:
+    box = None if piece.box is None else FaceBox(*piece.box)
+    return Face(piece.slot, piece.time_ns, piece.crop, piece.face_id, piece.is_speaker, box)

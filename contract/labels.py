@@ -26,6 +26,12 @@ The values are the pleasure axis of the emotion terms in Russell & Mehrabian (19
 of emotions*, J. Res. Personality 11, rounded to 0.05; surprise, which has no sign of its own, is set slightly positive.
 """
 
+POLARITY_SENTIMENT: Final = (-0.7, 0.0, 0.7)
+"""Sentiment that each polarity stands for: the mean of its emotions' valences, surprise left out, the same on both sides.
+
+Of values from 0.5 to 1 it was also the nearest to the labels: a mean error of .181 on composed windows of all three
+modalities, .296 with 1.
+"""
 NEUTRAL_BAND: Final = 0.1
 """Half width of the neutral polarity: |sentiment| below it is neutral."""
 
@@ -40,9 +46,9 @@ def polarity_of(sentiment: float) -> str:
 
 
 def sentiment_of(polarity: Sequence[float] | NDArray[np.float32]) -> float:
-    """Return the sentiment in [-1, 1] that probabilities [3] of the polarities stand for: P(positive) - P(negative).
+    """Return the sentiment in [-1, 1] that probabilities [3] of the polarities stand for: its mean under them.
 
-    It is the mean of -1, 0 and 1 under the polarities. So its sign can't contradict the more probable side, and it is
-    linear: the sentiment of a mean of polarities is the mean of their sentiments.
+    The two sides weigh the same, so that the sign can't contradict the more probable one; and the rule is linear: the
+    sentiment of a mean of polarities is the mean of their sentiments.
     """
-    return float(polarity[POLARITIES.index("positive")] - polarity[POLARITIES.index("negative")])
+    return float(np.dot(np.asarray(polarity, np.float64), POLARITY_SENTIMENT))

@@ -123,12 +123,10 @@ class SessionCore:
     def _check_text(self, message: Media) -> None:
         if not message.data.strip():
             raise RejectedError("text.text is empty", Reason.TEXT_EMPTY, "text.text")
-        if not 0 <= message.duration_ns <= self._settings.max_gap_ns:
-            raise RejectedError(
-                f"text.duration is {_seconds(message.duration_ns)}: expected 0 to {_seconds(self._settings.max_gap_ns)}",
-                Reason.OFFSET_INVALID,
-                "text.duration",
-            )
+        limit_ns = self._settings.max_gap_ns
+        if not 0 <= message.duration_ns <= limit_ns:
+            text = f"text.duration is {_seconds(message.duration_ns)}: expected 0 to {_seconds(limit_ns)}"
+            raise RejectedError(text, Reason.OFFSET_INVALID, "text.duration")
 
     def _check_offset(self, offset_ns: int, name: str) -> None:
         if offset_ns < 0:

@@ -1,6 +1,10 @@
 """Label orders and the valence of each emotion. Every probability vector in the project uses these orders."""
 
+from collections.abc import Sequence
 from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 EMOTIONS: Final = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 POLARITIES: Final = ("negative", "neutral", "positive")
@@ -33,3 +37,12 @@ def polarity_of(sentiment: float) -> str:
     if abs(sentiment) < NEUTRAL_BAND:
         return "neutral"
     return "positive" if sentiment > 0 else "negative"
+
+
+def sentiment_of(polarity: Sequence[float] | NDArray[np.float32]) -> float:
+    """Return the sentiment in [-1, 1] that probabilities [3] of the polarities stand for: P(positive) - P(negative).
+
+    It is the mean of -1, 0 and 1 under the polarities. So its sign can't contradict the more probable side, and it is
+    linear: the sentiment of a mean of polarities is the mean of their sentiments.
+    """
+    return float(polarity[POLARITIES.index("positive")] - polarity[POLARITIES.index("negative")])

@@ -13,14 +13,11 @@ from server.live.playback import TimedText
 from server.media.clip import Clip, read_clip
 from server.media.errors import MediaError
 from server.media.session_media import MediaSettings
-from server.rpc.requests import text_media, to_ns
+from server.rpc.requests import endpointing_of, interval_of, text_media, to_ns
 from server.session.core import SessionSettings
 from server.session.messages import EndOfUtterance, Modality
 from server.session.reasons import Reason
 from server.settings import SessionLimits
-
-_PIECES_PER_TURN = 8
-"""Pieces that are decoded in one hand-over to a thread."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +40,8 @@ async def opened_file(
     Raises:
         RefusedError: something other than `data` came, or more of it than `max_clip_bytes`; or the file can't be read.
     """
+    interval_ns = interval_of(file.results, "config.file.results")
+    endpointing_ns = endpointing_of(file, "config.file")
     timed_text = _timed_text(file, limits)
     data = await _receive(requests, limits)
     try:
@@ -52,7 +51,13 @@ async def opened_file(
     try:
         present = {Modality.AUDIO: clip.audio, Modality.VIDEO: clip.video, Modality.TEXT: timed_text or None}
         modalities = frozenset(modality for modality, one in present.items() if one is not None)
-        settings = SessionSettings(modalities, final_only=True, max_gap_ns=limits.max_clip_ns)
+        settings = SessionSettings(
+            modalities,
+            interval_ns=interval_ns,
+            endpointing_ns=endpointing_ns,
+            is_recorded=True,
+            max_gap_ns=limits.max_clip_ns,
+        )
         yield OpenedFile(clip, settings, MediaSettings(clip.audio, clip.video), timed_text)
     finally:
         clip.close()

@@ -23,6 +23,7 @@ from server.inference.tokenizer import Tokenizer
 from server.live.front import Front
 from server.media.faces import HaarDetector
 from server.media.pump import MediaPump
+from server.media.voice import VoiceDetector, VoiceDetectorMissingError
 from server.rpc.auth import TokenInterceptor
 from server.rpc.kserve import kserve_handler
 from server.rpc.service import SentimentService
@@ -77,7 +78,7 @@ async def running_server(settings: ServerSettings) -> AsyncIterator[Running]:
         stack.push_async_callback(encoders.close)
         pump = MediaPump()
         stack.push_async_callback(pump.close)
-        front = Front(engine, reason, models, encoders, pump, HaarDetector(), settings.limits)
+        front = Front(engine, reason, models, encoders, pump, HaarDetector(), settings.limits, _voice_detector())
         running = await _listen(settings, front)
         stack.push_async_callback(_stop, running, settings.drain_s)
         _settle_memory()
@@ -109,12 +110,21 @@ async def _stop(running: Running, drain_s: float) -> None:
     await running.health.enter_graceful_shutdown()
     running.front.drain()
     await running.server.stop(drain_s)
+    await running.front.close()
 
 
 def _local_tokenizer(repository: Path, models: list[LoadedModel]) -> Tokenizer | None:
     """Tokenize here where the repository's tokenizer is at hand; else the `tokenizer` model is asked."""
     path = local_tokenizer(repository, models[0].parameters["tokenizer_sha256"])
     return None if path is None else Tokenizer(path)
+
+
+def _voice_detector() -> VoiceDetector | None:
+    try:
+        return VoiceDetector()
+    except VoiceDetectorMissingError as error:
+        logger.info("pauses are found by loudness alone: %s", error)
+        return None
 
 
 def _settle_memory() -> None:

@@ -8,13 +8,13 @@ import grpc
 from moodstream.v1 import clip_pb2
 
 from contract.timing import NS_PER_S
+from server.live.events import Closed, Event, Rejected, SessionFailedError, UtteranceResult, WindowResult
+from server.live.front import AdmissionError, Front
+from server.live.runner import RECORDED, SessionRunner
 from server.media.errors import MediaError
 from server.rpc import convert
 from server.rpc.clip_file import opened_file, play
-from server.rpc.events import Closed, Event, Rejected, SessionFailedError, UtteranceResult, WindowResult
-from server.rpc.front import AdmissionError, Front
 from server.rpc.intake import reading
-from server.rpc.runner import RECORDED, SessionRunner
 
 Request = clip_pb2.AnalyzeClipRequest
 Response = clip_pb2.AnalyzeClipResponse

@@ -10,11 +10,11 @@ from itertools import islice
 from moodstream.v1 import clip_pb2
 
 from contract.timing import NS_PER_S, samples_to_ns
+from server.live.events import CloseReason
+from server.live.runner import SessionRunner
 from server.media.clip import Clip, ClipAudio, ClipFrame, read_clip
 from server.media.session_media import MediaSettings
 from server.rpc import convert
-from server.rpc.events import CloseReason
-from server.rpc.runner import SessionRunner
 from server.session.core import SessionSettings
 from server.session.messages import EndOfUtterance, Media, Modality
 from server.settings import SessionLimits

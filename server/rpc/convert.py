@@ -12,11 +12,7 @@ from numpy.typing import NDArray
 from contract.labels import EMOTIONS, POLARITIES
 from contract.timing import LATENESS_NS, NS_PER_S
 from server.inference.engine import LoadedModel
-from server.media.audio import AudioSettings
-from server.media.audio_codecs import AudioEncoding
-from server.media.session_media import MediaSettings
-from server.media.video import VideoEncoding, VideoSettings
-from server.rpc.events import (
+from server.live.events import (
     Closed,
     CloseReason,
     Notice,
@@ -25,6 +21,11 @@ from server.rpc.events import (
     UtteranceResult,
     WindowResult,
 )
+from server.live.front import Front
+from server.media.audio import AudioSettings
+from server.media.audio_codecs import AudioEncoding
+from server.media.session_media import MediaSettings
+from server.media.video import VideoEncoding, VideoSettings
 from server.session.core import SessionSettings
 from server.session.fusion_input import ModalityView
 from server.session.messages import EndOfModality, EndOfUtterance, Media, Modality
@@ -166,6 +167,19 @@ def effective_config(config: session_pb2.SessionConfig, settings: SessionSetting
     if effective.HasField("audio") and not effective.audio.HasField("channels"):
         effective.audio.channels = 1
     return effective
+
+
+def started_message(
+    front: Front, session_id: str, config: session_pb2.SessionConfig, settings: SessionSettings
+) -> session_pb2.SessionStarted:
+    """Return the first message of a session."""
+    return session_pb2.SessionStarted(
+        session_id=session_id,
+        config=effective_config(config, settings),
+        limits=limits_message(front.limits),
+        models=model_versions(front.models),
+        engine=front.engine.name,
+    )
 
 
 def limits_message(limits: SessionLimits) -> session_pb2.Limits:

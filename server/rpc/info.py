@@ -5,8 +5,8 @@ from importlib.metadata import version
 from moodstream.v1 import service_pb2
 
 from contract.labels import EMOTIONS, MODALITIES, POLARITIES
+from server.live.front import Front
 from server.rpc import convert
-from server.rpc.front import Front
 
 
 async def server_info(front: Front) -> service_pb2.GetServerInfoResponse:

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 from moodstream.v1 import clip_pb2, session_pb2
 
 from contract.timing import NS_PER_S
+from server.live.events import CloseReason
+from server.live.runner import SessionRunner
 from server.rpc import convert
-from server.rpc.events import CloseReason
-from server.rpc.runner import SessionRunner
 from server.session.messages import Media, Modality
 from server.settings import SessionLimits
 

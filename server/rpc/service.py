@@ -7,8 +7,8 @@ import grpc
 from moodstream.v1 import clip_pb2, service_pb2, service_pb2_grpc, session_pb2
 
 from server.inference.engine import EngineError
+from server.live.front import Front
 from server.rpc import clip, stream
-from server.rpc.front import Front
 from server.rpc.info import server_info
 
 InfoContext = grpc.aio.ServicerContext[service_pb2.GetServerInfoRequest, service_pb2.GetServerInfoResponse]

@@ -7,11 +7,11 @@ import grpc
 from moodstream.v1 import session_pb2
 
 from contract.timing import NS_PER_S
+from server.live.events import Closed, Event, Notice, Rejected, SessionFailedError, UtteranceResult, WindowResult
+from server.live.front import AdmissionError, Front
+from server.live.runner import LIVE
 from server.rpc import convert
-from server.rpc.events import Closed, Event, Notice, Rejected, SessionFailedError, UtteranceResult, WindowResult
-from server.rpc.front import AdmissionError, Front
 from server.rpc.intake import reading
-from server.rpc.runner import LIVE
 from server.settings import SessionLimits
 
 Request = session_pb2.StreamSentimentRequest
@@ -28,7 +28,7 @@ async def stream_sentiment(
         settings = convert.session_settings(config, front.limits)
         media = convert.media_settings(config)
         async with front.session(settings, media, LIVE) as (session_id, runner):
-            yield Response(started=front.started(session_id, config, settings))
+            yield Response(started=convert.started_message(front, session_id, config, settings))
             async with reading(requests, runner, front.limits):
                 async for event in runner.events():
                     yield _response(event)

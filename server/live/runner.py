@@ -15,10 +15,7 @@ from weakref import WeakKeyDictionary
 
 from server.inference.encoders import Encoders
 from server.inference.engine import EngineError, ModelUnavailableError
-from server.media.errors import MediaError
-from server.media.pump import MediaPump
-from server.media.session_media import Decoded, SessionMedia
-from server.rpc.events import (
+from server.live.events import (
     Closed,
     CloseReason,
     Event,
@@ -30,6 +27,9 @@ from server.rpc.events import (
     UtteranceResult,
     WindowResult,
 )
+from server.media.errors import MediaError
+from server.media.pump import MediaPump
+from server.media.session_media import Decoded, SessionMedia
 from server.session.core import SessionCore
 from server.session.fusion_input import Encoded, assemble
 from server.session.messages import Close, EndOfModality, EndOfUtterance, Item, Media, Modality, RejectedError

@@ -5,16 +5,13 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
-from moodstream.v1 import session_pb2
-
 from server.inference.encoders import Encoders
 from server.inference.engine import Engine, LoadedModel
+from server.live.events import CloseReason, Notice, NoticeType
+from server.live.runner import Patience, SessionRunner
 from server.media.faces import FaceDetector
 from server.media.pump import MediaPump
 from server.media.session_media import MediaSettings, SessionMedia
-from server.rpc import convert
-from server.rpc.events import CloseReason, Notice, NoticeType
-from server.rpc.runner import Patience, SessionRunner
 from server.session.core import SessionCore, SessionSettings
 from server.settings import SessionLimits
 
@@ -74,15 +71,3 @@ class Front:
         for runner in self.sessions.values():
             runner.notify(Notice(NoticeType.DRAINING, "the server is shutting down; the session ends now"))
             runner.finish(CloseReason.SERVER_SHUTDOWN)
-
-    def started(
-        self, session_id: str, config: session_pb2.SessionConfig, settings: SessionSettings
-    ) -> session_pb2.SessionStarted:
-        """Return the first message of a session."""
-        return session_pb2.SessionStarted(
-            session_id=session_id,
-            config=convert.effective_config(config, settings),
-            limits=convert.limits_message(self.limits),
-            models=convert.model_versions(self.models),
-            engine=self.engine.name,
-        )

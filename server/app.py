@@ -25,6 +25,7 @@ from server.media.faces import HaarDetector
 from server.media.pump import MediaPump
 from server.rpc.auth import TokenInterceptor
 from server.rpc.kserve import kserve_handler
+from server.rpc.parsing import ParsingInterceptor
 from server.rpc.service import SentimentService
 from server.settings import MAX_REQUEST_BYTES, ServerSettings
 
@@ -40,6 +41,9 @@ _OPTIONS = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
+    # A few kilobytes of gzip are hundreds of megabytes of zeros, and gRPC inflates them before it looks at the size.
+    ("grpc.compression_enabled_algorithms_bitset", 1),
+    ("grpc.per_message_decompression", 0),
     # Two servers on one port would share its connections by chance.
     ("grpc.so_reuseport", 0),
 )
@@ -85,7 +89,9 @@ async def running_server(settings: ServerSettings) -> AsyncIterator[Running]:
 
 
 async def _listen(settings: ServerSettings, front: Front) -> Running:
-    interceptors = [] if settings.token is None else [TokenInterceptor(settings.token)]
+    interceptors: list[grpc.aio.ServerInterceptor] = [ParsingInterceptor()]
+    if settings.token is not None:
+        interceptors.insert(0, TokenInterceptor(settings.token))
     server = grpc.aio.server(interceptors=interceptors, options=_OPTIONS)
     service_pb2_grpc.add_SentimentServiceServicer_to_server(SentimentService(front), server)
     server.add_generic_rpc_handlers((kserve_handler(front.engine),))

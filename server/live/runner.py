@@ -211,8 +211,6 @@ class SessionRunner:
 
     def _undecodable(self, item: Item, error: Exception) -> list[Output]:
         is_internal = not isinstance(error, MediaError)
-        if is_internal:
-            logger.error("decoding failed", exc_info=error)
         if not isinstance(item, Media):
             raise error
         text = f"{item.modality} could not be decoded" if is_internal else f"{item.modality}: {error}"

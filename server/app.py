@@ -74,10 +74,10 @@ async def running_server(settings: ServerSettings) -> AsyncIterator[Running]:
     # Decoding runs in one thread of ours; OpenCV's own pool would only fight the models for the cores.
     cv2.setNumThreads(1)
     async with AsyncExitStack() as stack:
-        engine, reason = await open_engine(settings.engine)
+        engine, reason = await open_engine(settings.engine_settings)
         stack.push_async_callback(engine.close)
         models = await engine.models()
-        encoders = Encoders(engine, _local_tokenizer(settings.engine.repository, models))
+        encoders = Encoders(engine, _local_tokenizer(settings.repository, models))
         stack.push_async_callback(encoders.close)
         pump = MediaPump()
         stack.push_async_callback(pump.close)
@@ -90,8 +90,8 @@ async def running_server(settings: ServerSettings) -> AsyncIterator[Running]:
 
 async def _listen(settings: ServerSettings, front: Front) -> Running:
     interceptors: list[grpc.aio.ServerInterceptor] = [ParsingInterceptor()]
-    if settings.token is not None:
-        interceptors.insert(0, TokenInterceptor(settings.token))
+    if settings.token_file is not None:
+        interceptors.insert(0, TokenInterceptor(settings.token_file.read_text(encoding="utf-8").strip()))
     server = grpc.aio.server(interceptors=interceptors, options=_OPTIONS)
     service_pb2_grpc.add_SentimentServiceServicer_to_server(SentimentService(front), server)
     server.add_generic_rpc_handlers((kserve_handler(front.engine),))

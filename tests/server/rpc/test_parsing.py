@@ -9,7 +9,6 @@ import pytest
 from moodstream.v1 import clip_pb2, media_pb2, session_pb2
 
 from server.app import running_server
-from server.inference.select import EngineSettings
 from server.settings import ServerSettings
 
 GARBAGE = b"\xff\xff\xff"
@@ -18,7 +17,7 @@ SERVICE = "/moodstream.v1.SentimentService"
 
 @pytest.fixture(scope="module")
 async def channel(repository) -> AsyncIterator[grpc.aio.Channel]:
-    settings = ServerSettings(EngineSettings(repository, "onnxruntime"), port=0)
+    settings = ServerSettings(repository=repository, engine="onnxruntime", port=0)
     async with running_server(settings) as running, grpc.aio.insecure_channel(running.address) as channel:
         yield channel
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
 
 import numpy as np
 import pytest
@@ -117,7 +117,8 @@ async def test_a_corrected_hypothesis_leaves_no_trace_in_final_results(onnx_serv
     guesses = [(start + 300 * number, HAPPY[2]) for number in range(1, 6)]
     timed = silence(8_000)
     timed += [
-        (until + 50, span(sequence, start, until, guess, hypothesis_id=7)) for sequence, (until, guess) in enumerate(guesses)
+        (until + 50, span(sequence, start, until, guess, hypothesis_id=7))
+        for sequence, (until, guess) in enumerate(guesses)
     ]
     timed.append((stop, span(len(guesses), start, stop, text, hypothesis_id=7, is_final=True)))
     timed.append((stop + 1, end(stop)))
@@ -145,7 +146,12 @@ async def test_sentiment_and_polarity_agree_everywhere(onnx_server, call, clip: 
 
 def shape(results: Sequence[result_pb2.SentimentResult]) -> list[object]:
     return [
-        (one.index, one.start_offset.ToNanoseconds(), one.end_offset.ToNanoseconds(), [m.status for m in one.modalities])
+        (
+            one.index,
+            one.start_offset.ToNanoseconds(),
+            one.end_offset.ToNanoseconds(),
+            [m.status for m in one.modalities],
+        )
         for one in results
     ]
 
@@ -184,7 +190,7 @@ async def test_pauses_of_the_voice_end_utterances(onnx_server, call, clip: Clip,
     responses = await call(onnx_server).session(config, sound)
     found = finals(responses, result_pb2.SCOPE_UTTERANCE)
     assert len(found) >= 2
-    for one, following in zip(found, found[1:], strict=False):
+    for one, following in pairwise(found):
         pause = following.start_offset.ToNanoseconds() - one.end_offset.ToNanoseconds()
         assert pause >= 300 * MS
 

@@ -129,8 +129,10 @@ def _video_settings(config: media_pb2.VideoConfig) -> VideoSettings:
     encoding = _known(VIDEO_ENCODING_OF, config.encoding, "config.video.encoding")
     width = config.width if config.HasField("width") else None
     height = config.height if config.HasField("height") else None
+    max_faces = config.max_faces if config.HasField("max_faces") else 1
+    nearest = (config.face_nearest.x, config.face_nearest.y) if config.HasField("face_nearest") else None
     try:
-        return VideoSettings(encoding, config.face_crop, width, height)
+        return VideoSettings(encoding, config.face_crop, width, height, max_faces, nearest)
     except ValueError as error:
         raise invalid("config.video", f"config.video: {error}") from error
 

@@ -61,7 +61,8 @@ class Front:
     ) -> AsyncIterator[Connection[Any]]:
         """Admit a session and end it with the block, or keep it for its client; raises RefusedError."""
         self._check_room()
-        decoders = SessionMedia(media, self.detector, self.limits.max_chunk_ns, self.limits.max_gap_ns, self.voice)
+        voice = None if settings.endpointing_ns is None else self.voice
+        decoders = SessionMedia(media, self.detector, self.limits.max_chunk_ns, self.limits.max_gap_ns, voice)
         core = SessionCore(settings)
         runner = SessionRunner(core, decoders, self.pump, self.encoders, patience, smoothing_ns)
         session: LiveSession[Any] = LiveSession(runner, self.limits, is_resumable)

@@ -22,7 +22,6 @@ from server.live.events import (
 )
 from server.live.failures import Failure
 from server.live.scoring import Patience, Scored, Scorer
-from server.live.smoothing import Smoother
 from server.media.errors import MediaError
 from server.media.pump import MediaPump
 from server.media.session_media import Decoded, SessionMedia
@@ -31,6 +30,7 @@ from server.session.fusion_input import assemble
 from server.session.messages import Close, EndOfModality, EndOfUtterance, Item, Media, Modality, RejectedError
 from server.session.pieces import Output, UtterancePlan, WindowPlan
 from server.session.reasons import Reason
+from server.session.smoothing import Smoothing
 from server.session.summary import Summary
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class SessionRunner:
         self._deadline: asyncio.TimerHandle | None = None
         self._is_overdue = False
         self._summary = Summary()
-        self._smoother = Smoother(smoothing_ns)
+        self._smoothing = Smoothing(smoothing_ns)
         self._results = 0
         self._end_ns = 0
 
@@ -200,7 +200,7 @@ class SessionRunner:
             self._summary.add(plan, result.fused, result.views)
         if result.fused is None:
             return result
-        return replace(result, fused=self._smoother.smooth(plan.end_ns, plan.is_final, result.fused))
+        return replace(result, fused=self._smoothing.apply(plan.end_ns, plan.is_final, result.fused))
 
     def _closed(self, closed: Closed) -> Closed:
         """Settle the totals: what is still being tried has missed its last window."""

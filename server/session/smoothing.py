@@ -49,18 +49,24 @@ class _HeldLabel:
 class Smoothing:
     """Holds the polarity and the emotion of one session's windows. The sentiment follows from the polarity."""
 
-    def __init__(self, smoothing_ns: int, interval_ns: int) -> None:
-        """Hold labels against a lead of `LEAD` for `smoothing_ns`; 0 for none. Windows are `interval_ns` apart."""
-        self._seconds = interval_ns / NS_PER_S
+    def __init__(self, smoothing_ns: int) -> None:
+        """Hold labels against a lead of `LEAD` for `smoothing_ns`; 0 for none."""
         threshold = LEAD * smoothing_ns / NS_PER_S - 1e-6
         self._polarity, self._emotion = _HeldLabel(threshold), _HeldLabel(threshold)
+        self._last_ns = 0
 
-    def apply(self, fused: Fused, is_final: bool) -> Fused:
-        """Return the scores as they are shown. Final results alone are remembered, in their order."""
+    def apply(self, end_ns: int, is_final: bool, fused: Fused) -> Fused:
+        """Return the scores of the window that ends at `end_ns` as they are shown.
+
+        A window counts for the time since the last final one. Final windows alone are remembered, in their order.
+        """
+        seconds = (end_ns - self._last_ns) / NS_PER_S
+        if is_final:
+            self._last_ns = end_ns
         return replace(
             fused,
-            polarity=self._polarity.show(fused.polarity, self._seconds, is_final),
-            emotion=self._emotion.show(fused.emotion, self._seconds, is_final),
+            polarity=self._polarity.show(fused.polarity, seconds, is_final),
+            emotion=self._emotion.show(fused.emotion, seconds, is_final),
         )
 
 

@@ -157,7 +157,8 @@ class ResultConfig(_message.Message):
 
     @_builtins.property
     def smoothing(self) -> _duration_pb2.Duration:
-        """Time constant of an exponential mean over the windows' scores, 0 to 10 s. Unset means 0: none. Utterances and the
+        """How long another label must lead by 0.2 in probability before a window shows it as the most probable one: 0 to 10 s;
+        a lead of 0.8 needs a quarter of the time. Unset means 0: windows show what their own scores say. Utterances and the
         session are never smoothed.
         """
 

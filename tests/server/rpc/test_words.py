@@ -1,8 +1,7 @@
 """No word is lost between a recogniser and the results, through real models."""
 
-import asyncio
-from collections.abc import Callable, Sequence
-from itertools import groupby, pairwise
+from collections.abc import AsyncIterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,7 +9,9 @@ from google.protobuf.duration_pb2 import Duration
 from moodstream.v1 import clip_pb2, media_pb2, result_pb2, session_pb2
 
 from client import Clip
+from client.builtin import write_mp4
 from client.clip import Media
+from contract.labels import sentiment_of
 
 RATE = 16_000
 MS = 1_000_000
@@ -75,7 +76,7 @@ def contribution(result: result_pb2.SentimentResult, modality: int) -> float:
     return next(one.contribution for one in result.modalities if one.modality == modality)
 
 
-def words_of(closed: session_pb2.SessionClosed) -> session_pb2.ModalityTotals:
+def words_of(closed: session_pb2.SessionClosed | clip_pb2.AnalyzeClipResponse) -> session_pb2.ModalityTotals:
     return next(one for one in closed.totals if one.modality == media_pb2.MODALITY_TEXT)
 
 
@@ -139,8 +140,8 @@ async def test_sentiment_and_polarity_agree_everywhere(onnx_server, call, clip: 
     responses = await call(onnx_server).session(clip.config, media)
     results = [one.result for one in responses if one.HasField("result")] + [responses[-1].closed.summary]
     for one in results:
-        negative, _, positive = (score.probability for score in one.polarities)
-        assert one.sentiment == pytest.approx(positive - negative, abs=1e-6)
+        negative, neutral, positive = (score.probability for score in one.polarities)
+        assert one.sentiment == pytest.approx(sentiment_of([negative, neutral, positive]), abs=1e-6)
     assert {one.scope for one in results} >= {result_pb2.SCOPE_WINDOW, result_pb2.SCOPE_SESSION}
 
 
@@ -163,21 +164,42 @@ def numbers(results: Sequence[result_pb2.SentimentResult]) -> np.ndarray:
 async def test_a_clip_sent_modality_by_modality_is_the_interleaved_one(
     triton_server, call, clip: Clip, media: list[Media]
 ) -> None:
-    caller: Callable[..., object] = call(triton_server).clip
-    separate = [one for _, group in groupby(sorted(media, key=_kind), key=_kind) for one in group]
-    expected, got, back = await asyncio.gather(
-        caller(clip.config, media), caller(clip.config, separate), caller(clip.config, separate[::-1][::-1])
-    )
-    for one in (got, back):
+    sent = [one for one in media if not isinstance(one, session_pb2.EndOfModality)]
+    separate = sorted(sent, key=lambda one: type(one).__name__)
+    caller = call(triton_server)
+    expected, *others = [
+        await caller.clip(clip.config, order) for order in (sent, separate, sorted(separate, key=_backwards))
+    ]
+    assert len(expected.utterances) == 3
+    for one in others:
         for name in ("windows", "utterances"):
             assert shape(getattr(one, name)) == shape(getattr(expected, name))
             np.testing.assert_allclose(numbers(getattr(one, name)), numbers(getattr(expected, name)), atol=1e-3)
         assert [totals.late for totals in one.totals] == [0, 0, 0]
-    assert len(expected.utterances) > 0
 
 
-def _kind(media: Media) -> str:
-    return type(media).__name__
+def _backwards(media: Media) -> tuple[int, ...]:
+    return tuple(-ord(letter) for letter in type(media).__name__)
+
+
+async def test_a_media_files_transcript_is_in_its_utterances(onnx_server, call, tmp_path) -> None:
+    write_mp4(tmp_path / "builtin.mp4")
+    file = clip_pb2.MediaFile(
+        transcript=[span(number, *sentence) for number, sentence in enumerate(BOTH)],
+        utterance_ends=[at(stop) for _, stop, _ in reversed(BOTH)],
+    )
+
+    async def requests() -> AsyncIterator[clip_pb2.AnalyzeClipRequest]:
+        yield clip_pb2.AnalyzeClipRequest(config=clip_pb2.ClipConfig(file=file))
+        yield clip_pb2.AnalyzeClipRequest(data=(tmp_path / "builtin.mp4").read_bytes())
+
+    response = await call(onnx_server).stub.AnalyzeClip(requests())
+    ends = [one.end_offset.ToNanoseconds() // MS for one in response.utterances]
+    assert ends == [stop for _, stop, _ in BOTH]
+    happy, angry = response.utterances
+    assert happy.sentiment > angry.sentiment
+    assert all(contribution(one, media_pb2.MODALITY_TEXT) > 0.1 for one in response.utterances)
+    assert words_of(response).used == 2
 
 
 async def test_pauses_of_the_voice_end_utterances(onnx_server, call, clip: Clip, media: list[Media]) -> None:
@@ -193,11 +215,3 @@ async def test_pauses_of_the_voice_end_utterances(onnx_server, call, clip: Clip,
     for one, following in pairwise(found):
         pause = following.start_offset.ToNanoseconds() - one.end_offset.ToNanoseconds()
         assert pause >= 300 * MS
-
-
-async def test_a_media_files_transcript_is_used(onnx_server, call) -> None:
-    file = clip_pb2.MediaFile(
-        transcript=[span(number, *sentence) for number, sentence in enumerate(BOTH)],
-        utterance_ends=[at(stop) for _, stop, _ in BOTH],
-    )
-    assert file

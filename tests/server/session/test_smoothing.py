@@ -13,28 +13,29 @@ def fused(*polarity: float) -> Fused:
 
 
 def labels(smoothing: Smoothing, *polarities: tuple[float, float, float]) -> list[int]:
-    return [int(smoothing.apply(fused(*one), True).polarity.argmax()) for one in polarities]
+    shown = [smoothing.apply((at + 1) * HOP_NS, True, fused(*one)) for at, one in enumerate(polarities)]
+    return [int(one.polarity.argmax()) for one in shown]
 
 
 NEGATIVE, POSITIVE = (0.45, 0.15, 0.40), (0.40, 0.15, 0.45)
 
 
 def test_labels_that_come_and_go_do_not_flap():
-    assert labels(Smoothing(2 * NS_PER_S, HOP_NS), *([NEGATIVE, POSITIVE] * 20)) == [0] * 40
-    assert labels(Smoothing(0, HOP_NS), *([NEGATIVE, POSITIVE] * 20)) == [0, 2] * 20
+    assert labels(Smoothing(2 * NS_PER_S), *([NEGATIVE, POSITIVE] * 20)) == [0] * 40
+    assert labels(Smoothing(0), *([NEGATIVE, POSITIVE] * 20)) == [0, 2] * 20
 
 
 def test_a_clear_change_is_not_delayed_and_a_slight_one_must_last():
-    assert labels(Smoothing(2 * NS_PER_S, HOP_NS), NEGATIVE, (0.05, 0.05, 0.9)) == [0, 2]
-    slight = labels(Smoothing(2 * NS_PER_S, HOP_NS), NEGATIVE, *([(0.3, 0.2, 0.5)] * 5))
+    assert labels(Smoothing(2 * NS_PER_S), NEGATIVE, (0.05, 0.05, 0.9)) == [0, 2]
+    slight = labels(Smoothing(2 * NS_PER_S), NEGATIVE, *([(0.3, 0.2, 0.5)] * 5))
     assert slight == [0, 0, 0, 0, 2, 2], "a lead of 0.2 for two seconds"
 
 
 def test_an_interim_result_is_not_remembered():
-    smoothing = Smoothing(2 * NS_PER_S, HOP_NS)
-    smoothing.apply(fused(*NEGATIVE), True)
+    smoothing = Smoothing(2 * NS_PER_S)
+    smoothing.apply(HOP_NS, True, fused(*NEGATIVE))
     for _ in range(20):
-        assert smoothing.apply(fused(0.3, 0.2, 0.5), False).polarity.argmax() == 0
+        assert smoothing.apply(2 * HOP_NS, False, fused(0.3, 0.2, 0.5)).polarity.argmax() == 0
 
 
 distributions = st.lists(st.floats(0.01, 1), min_size=7, max_size=7).map(lambda row: np.array(row) / sum(row))
@@ -42,14 +43,12 @@ distributions = st.lists(st.floats(0.01, 1), min_size=7, max_size=7).map(lambda 
 
 @given(held=st.integers(0, 6), emotion=distributions)
 def test_what_is_shown_is_a_distribution_near_to_what_was_said(held, emotion):
-    smoothing = Smoothing(10 * NS_PER_S, HOP_NS)
+    smoothing = Smoothing(10 * NS_PER_S)
     first = np.full(7, 0.1, np.float32)
     first[held] = 0.4
-    both = [
-        smoothing.apply(Fused(np.ones(3, np.float32) / 3, one.astype(np.float32), np.zeros(3, np.float32)), True)
-        for one in (first, emotion)
-    ]
-    shown = both[1].emotion
+    for number, one in enumerate((first, emotion), start=1):
+        said = Fused(np.ones(3, np.float32) / 3, one.astype(np.float32), np.zeros(3, np.float32))
+        shown = smoothing.apply(number * HOP_NS, True, said).emotion
     assert shown.argmax() == held
     assert shown.sum() == pytest.approx(1, abs=1e-5)
     assert shown.min() >= 0

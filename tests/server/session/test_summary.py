@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from contract.labels import sentiment_of
 from contract.timing import HOP_NS
 from server.session.fusion_input import ModalityView
 from server.session.messages import Modality
@@ -29,8 +30,8 @@ def test_windows_count_by_their_confidence():
     summary.add(PLAN, fused(0.4, 0.6), views(Status.USED, 1.0))
     result = summary.result()
     assert result is not None
-    assert result.fused.sentiment == pytest.approx((0.9 * 0.8 - 0.6 * 0.2) / 1.5)
-    assert result.fused.polarity.sum() == pytest.approx(1)
+    assert result.fused.sentiment == pytest.approx(sentiment_of(result.fused.polarity))
+    assert result.fused.polarity.tolist() == pytest.approx([0.3, 0, 0.7])
     assert result.fused.contribution.tolist() == pytest.approx([1, 0, 0])
     assert result.views[Modality.AUDIO].coverage == 0.5
     assert result.views[Modality.AUDIO].status == Status.USED
@@ -43,5 +44,5 @@ def test_windows_without_voice_face_and_words_do_not_count():
     summary.add(PLAN, fused(0.1, 0.9), views(Status.MISSING, 0.0))
     result = summary.result()
     assert result is not None
-    assert result.fused.sentiment == pytest.approx(-0.8)
+    assert result.fused.sentiment == pytest.approx(sentiment_of([0.9, 0, 0.1]))
     assert result.views[Modality.VIDEO].status == Status.MISSING

@@ -324,6 +324,7 @@ class SessionCore:
         """Note the voice in the audio up to the present position, and end the utterances that its pauses end."""
         position_ns = samples_to_ns(self._store.audio.position)
         self._clock.streams[Modality.AUDIO].watermark_ns = position_ns
+        self._store.voice.is_detected = voice is not None
         heard = [interval for hop in hops for interval in loud_intervals(hop)] if voice is None else voice
         for end_ns in self._store.voice.take(heard, position_ns):
             self._end_utterance(end_ns)

@@ -94,9 +94,15 @@ class Utterances:
         return self._store.voice.total_ns(begin_ns, end_ns) >= SPOKEN_NS
 
     def _start_ns(self, begin_ns: int, end_ns: int, default: int) -> int:
-        """Return where the first word or the first voice begins after the utterance before."""
-        found = (one.first_ns(begin_ns, end_ns) for one in (self._store.transcript, self._store.voice))
-        return max(begin_ns, min((one for one in found if one is not None), default=default))
+        """Return where the first word or the first voice begins after the utterance before.
+
+        Where there are words, noise is not taken for a voice: then a detector's voice alone counts.
+        """
+        word_ns = self._store.transcript.first_ns(begin_ns, end_ns)
+        voice_ns = self._store.voice.first_ns(begin_ns, end_ns)
+        if word_ns is not None and not self._store.voice.is_detected:
+            voice_ns = None
+        return max(begin_ns, min((one for one in (word_ns, voice_ns) if one is not None), default=default))
 
     def _plan(self, end_ns: int, is_final: bool) -> UtterancePlan:
         start_ns = self._start_ns(self._begin_ns, end_ns, default=self._begin_ns)

@@ -26,6 +26,7 @@ from server.media.pump import MediaPump
 from server.media.voice import VoiceDetector, VoiceDetectorMissingError
 from server.rpc.auth import TokenInterceptor
 from server.rpc.kserve import kserve_handler
+from server.rpc.parsing import ParsingInterceptor
 from server.rpc.service import SentimentService
 from server.settings import MAX_REQUEST_BYTES, ServerSettings
 
@@ -41,6 +42,9 @@ _OPTIONS = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
+    # A few kilobytes of gzip are hundreds of megabytes of zeros, and gRPC inflates them before it looks at the size.
+    ("grpc.compression_enabled_algorithms_bitset", 1),
+    ("grpc.per_message_decompression", 0),
     # Two servers on one port would share its connections by chance.
     ("grpc.so_reuseport", 0),
 )
@@ -71,10 +75,10 @@ async def running_server(settings: ServerSettings) -> AsyncIterator[Running]:
     # Decoding runs in one thread of ours; OpenCV's own pool would only fight the models for the cores.
     cv2.setNumThreads(1)
     async with AsyncExitStack() as stack:
-        engine, reason = await open_engine(settings.engine)
+        engine, reason = await open_engine(settings.engine_settings)
         stack.push_async_callback(engine.close)
         models = await engine.models()
-        encoders = Encoders(engine, _local_tokenizer(settings.engine.repository, models))
+        encoders = Encoders(engine, _local_tokenizer(settings.repository, models))
         stack.push_async_callback(encoders.close)
         pump = MediaPump()
         stack.push_async_callback(pump.close)
@@ -86,7 +90,9 @@ async def running_server(settings: ServerSettings) -> AsyncIterator[Running]:
 
 
 async def _listen(settings: ServerSettings, front: Front) -> Running:
-    interceptors = [] if settings.token is None else [TokenInterceptor(settings.token)]
+    interceptors: list[grpc.aio.ServerInterceptor] = [ParsingInterceptor()]
+    if settings.token_file is not None:
+        interceptors.insert(0, TokenInterceptor(settings.token_file.read_text(encoding="utf-8").strip()))
     server = grpc.aio.server(interceptors=interceptors, options=_OPTIONS)
     service_pb2_grpc.add_SentimentServiceServicer_to_server(SentimentService(front), server)
     server.add_generic_rpc_handlers((kserve_handler(front.engine),))

@@ -262,8 +262,6 @@ class SessionRunner:
 
     def _undecodable(self, item: Item, error: Exception) -> list[Output]:
         is_internal = not isinstance(error, MediaError)
-        if is_internal:
-            logger.error("decoding failed", exc_info=error)
         if not isinstance(item, Media):
             raise error
         if is_internal:

@@ -13,7 +13,7 @@ from server.live.playback import TimedText
 from server.media.clip import Clip, read_clip
 from server.media.errors import MediaError
 from server.media.session_media import MediaSettings
-from server.rpc.requests import endpointing_of, interval_of, text_media, to_ns
+from server.rpc.requests import endpointing_of, interval_of, text_media, to_ns, with_faces
 from server.session.core import SessionSettings
 from server.session.messages import EndOfUtterance, Modality
 from server.session.reasons import Reason
@@ -45,7 +45,8 @@ async def opened_file(
     timed_text = _timed_text(file, limits)
     data = await _receive(requests, limits)
     try:
-        clip = await asyncio.to_thread(read_clip, data, limits.max_clip_ns, limits.max_clip_bytes)
+        channel = file.audio_channel if file.HasField("audio_channel") else None
+        clip = await asyncio.to_thread(read_clip, data, limits.max_clip_ns, limits.max_clip_bytes, channel)
     except MediaError as error:
         raise refused(Reason.MEDIA_UNDECODABLE, str(error), "data") from error
     try:
@@ -58,7 +59,8 @@ async def opened_file(
             is_recorded=True,
             max_gap_ns=limits.max_clip_ns,
         )
-        yield OpenedFile(clip, settings, MediaSettings(clip.audio, clip.video), timed_text)
+        video = None if clip.video is None else with_faces(clip.video, file, "config.file")
+        yield OpenedFile(clip, settings, MediaSettings(clip.audio, video), timed_text)
     finally:
         clip.close()
 

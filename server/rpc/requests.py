@@ -1,7 +1,7 @@
 """From the wire: what clients configure and send, in the session's own types."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
@@ -129,12 +129,21 @@ def _video_settings(config: media_pb2.VideoConfig) -> VideoSettings:
     encoding = _known(VIDEO_ENCODING_OF, config.encoding, "config.video.encoding")
     width = config.width if config.HasField("width") else None
     height = config.height if config.HasField("height") else None
-    max_faces = config.max_faces if config.HasField("max_faces") else 1
-    nearest = (config.face_nearest.x, config.face_nearest.y) if config.HasField("face_nearest") else None
     try:
-        return VideoSettings(encoding, config.face_crop, width, height, max_faces, nearest)
+        settings = VideoSettings(encoding, config.face_crop, width, height)
     except ValueError as error:
         raise invalid("config.video", f"config.video: {error}") from error
+    return with_faces(settings, config, "config.video")
+
+
+def with_faces(settings: VideoSettings, config: media_pb2.VideoConfig | clip_pb2.MediaFile, path: str) -> VideoSettings:
+    """Return the settings with the faces that the client wants to be followed; raises RefusedError."""
+    nearest = (config.face_nearest.x, config.face_nearest.y) if config.HasField("face_nearest") else None
+    max_faces = config.max_faces if config.HasField("max_faces") else 1
+    try:
+        return replace(settings, max_faces=max_faces, face_nearest=nearest)
+    except ValueError as error:
+        raise invalid(path, f"{path}: {error}") from error
 
 
 def _known(known: Mapping[Any, Any], value: int, field: str) -> Any:

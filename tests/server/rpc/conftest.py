@@ -12,7 +12,7 @@ from moodstream.v1 import clip_pb2, service_pb2_grpc, session_pb2
 from client import Clip, builtin_clip
 from client.clip import Media, clip_request, stream_request
 from server.app import Running, running_server
-from server.inference.select import EngineChoice, EngineSettings
+from server.inference.select import EngineChoice
 from server.settings import ServerSettings
 
 
@@ -21,7 +21,7 @@ def settings_for(repository: Path) -> Callable[..., ServerSettings]:
     """Settings of a server on a free port, by its engine."""
 
     def settings(engine: EngineChoice, **others: Any) -> ServerSettings:
-        return ServerSettings(EngineSettings(repository, engine), port=0, **others)
+        return ServerSettings(repository=repository, engine=engine, port=0, **others)
 
     return settings
 

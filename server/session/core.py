@@ -351,7 +351,8 @@ class SessionCore:
             *self._windows.advance(dict(self._taken), words_changed),
             *self._utterances.advance(),
         ]
-        self._store.forget(self._utterances.needed_ns(), self._windows.horizon_ns)
+        if outputs:
+            self._store.forget(self._utterances.needed_ns(), self._windows.horizon_ns)
         return outputs
 
 

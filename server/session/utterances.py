@@ -70,9 +70,11 @@ class Utterances:
         return plans
 
     def _final_due(self, begin_ns: int, end_ns: int) -> bool:
-        waits = self._store.transcript.waits(begin_ns, end_ns) or not self._clock.has_words(end_ns)
         heard_ns = self._heard_ns(end_ns)
-        return self._clock.is_over(heard_ns) or (self._clock.is_final(heard_ns) and not waits)
+        if self._clock.is_over(heard_ns):
+            return True
+        is_heard = self._clock.is_final(heard_ns) and self._clock.has_words(end_ns)
+        return is_heard and not self._store.transcript.waits(begin_ns, end_ns)
 
     def _first_due(self, begin_ns: int, end_ns: int) -> bool:
         return self._clock.is_first(self._heard_ns(end_ns)) and self._is_said(begin_ns, end_ns)

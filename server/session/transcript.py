@@ -133,9 +133,9 @@ class Transcript:
         lasting = (span.start_ns for span in within if span.is_timed and span.end_ns > span.start_ns)
         return next(lasting, None)
 
-    def window_waits(self, end_ns: int) -> bool:
-        """Tell whether words of the utterance that a window shows may still be replaced."""
-        return self.waits(self._begin_of(end_ns), end_ns)
+    def window_waits(self, start_ns: int, end_ns: int) -> bool:
+        """Tell whether words that a window shows may still be replaced."""
+        return self._hypotheses > 0 and any(not span.is_final for span, _ in self._window_parts(start_ns, end_ns))
 
     def of_utterance(self, start_ns: int, end_ns: int, is_final: bool) -> Words | None:
         """Return all words that begin in a stretch, for a result that `is_final` only those that are final."""

@@ -61,7 +61,9 @@ class Windows:
             return False
         if self._clock.is_over(end_ns):
             return True
-        return self._clock.is_final(end_ns) and not self._store.transcript.window_waits(end_ns)
+        return self._clock.is_final(end_ns) and not self._store.transcript.window_waits(
+            max(0, end_ns - WINDOW_NS), end_ns
+        )
 
     def _plan(self, index: int, is_final: bool, acknowledged: dict[Modality, int]) -> WindowPlan:
         end_ns = self._end_ns(index)

@@ -7,7 +7,7 @@ from typing import Any, Protocol, TextIO
 
 from moodstream.v1.clip_pb2 import AnalyzeClipResponse
 from moodstream.v1.result_pb2 import SCOPE_UTTERANCE, SCOPE_WINDOW, SentimentResult
-from moodstream.v1.session_pb2 import MediaRejected, SessionClosed, SessionEvent, SessionStarted
+from moodstream.v1.session_pb2 import MediaRejected, SessionClosed, SessionEvent, SessionResumed, SessionStarted
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
@@ -100,6 +100,8 @@ class TableDisplay:
             case SessionEvent():
                 name = event_name(message.type).replace("_", " ")
                 self._console.print(Text(f"{name}: {message.message}", "magenta"))
+            case SessionResumed():
+                self._console.print(Text("the connection was lost; the session goes on", "magenta"))
             case SessionClosed():
                 self.close()
                 self._console.print(self._summary(message))

@@ -81,7 +81,7 @@ class Utterances:
 
     def _heard_ns(self, end_ns: int) -> int:
         """Return when the last hop of an utterance is full; without audio it has none."""
-        return hop_end_ns(end_ns) if self._clock.streams[Modality.AUDIO].is_open else end_ns
+        return hop_end_ns(end_ns) if self._clock.is_there(Modality.AUDIO) else end_ns
 
     def _is_said(self, begin_ns: int, end_ns: int) -> bool:
         """Tell whether there are words or a voice; where nothing was heard at all, a face is enough."""

@@ -164,6 +164,14 @@ def test_text_beside_a_stream_that_sends_nothing_moves_on_by_its_own_clock(sessi
     assert texts(finals(driver)) == ["w0 w1 w2 w3"]
 
 
+def test_a_sentence_beside_a_muted_microphone_has_a_result_at_once(session, audio):
+    driver = session(A, V, T).send(words(0, 200, 2_800, "Hello?"), end(2_800))
+    assert [(one.is_final, one.words.text) for one in driver.utterances] == [(False, "Hello?")]
+    sound = audio(speech((0, 3_000), length_ms=3_000), [100])
+    driver = session(A, T).send(*sound, words(0, 5_200, 7_800, "Still there?"), end(7_800))
+    assert [(one.is_final, one.words.text) for one in driver.utterances] == [(False, "Still there?")]
+
+
 def test_words_without_times_are_placed_where_the_session_is(session, audio):
     sound = audio(speech((0, 3_000), length_ms=4_000), [100])
     untimed = Media(T, 0, 0, b"hello there", has_time=False)

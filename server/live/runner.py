@@ -82,6 +82,7 @@ class SessionRunner:
     async def ready(self) -> None:
         """Wait while the session is behind, so that the client is slowed down, not cut short."""
         await self._queue.room()
+        await self._scorer.room()
         await self._room.wait()
 
     def receive(self, item: Item) -> None:

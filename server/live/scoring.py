@@ -34,10 +34,14 @@ class Patience:
     """A window that could not be fused by then goes out without scores."""
     close_s: float
     """When the session ends, results that are not there by then go out without scores."""
+    max_pending: int | None = None
+    """Pieces that may be tried at a time before reading stops. None of a live session, which is paced by its source."""
 
 
 LIVE = Patience(window_s=0.5, piece_s=10.0, fusion_s=10.0, close_s=10.0)
-RECORDED = Patience(window_s=60.0, piece_s=60.0, fusion_s=60.0, close_s=600.0)
+RECORDED = Patience(window_s=60.0, piece_s=60.0, fusion_s=60.0, close_s=600.0, max_pending=64)
+_MAX_FUSIONS = 64
+"""Results of a session that are laid out at a time: all results of a recording are due at once."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,9 @@ class Scorer:
         self._on_dropped = on_dropped
         self._notify = notify
         self._on_done = on_done
+        self._room = asyncio.Event()
+        self._room.set()
+        self._fusions = asyncio.Semaphore(_MAX_FUSIONS)
         self._encodings: WeakKeyDictionary[Piece, asyncio.Task[Encoded | None]] = WeakKeyDictionary()
         self._open: dict[tuple[type[Plan], int], asyncio.Task[Scored]] = {}
         """Results that may be revised."""
@@ -96,6 +103,10 @@ class Scorer:
             self._open[name] = task
         return task
 
+    async def room(self) -> None:
+        """Wait while `Patience.max_pending` pieces are being tried."""
+        await self._room.wait()
+
     async def close(self) -> None:
         """Stop everything that still runs."""
         for task in self._tasks:
@@ -114,6 +125,8 @@ class Scorer:
 
     async def _encode(self, piece: Piece) -> Encoded | None:
         self.pending.add(piece)
+        if self._patience.max_pending is not None and len(self.pending) >= self._patience.max_pending:
+            self._room.clear()
         try:
             encoded = await self._encoders.encode(piece, self._patience.piece_s, self._unavailable)
         except EngineError as error:
@@ -122,6 +135,7 @@ class Scorer:
             return None
         finally:
             self.pending.discard(piece)
+            self._room.set()
         self._recovered(_MODEL_OF[type(piece)])
         piece.release()
         return encoded
@@ -137,6 +151,10 @@ class Scorer:
             scored = await previous
             if scored.is_complete:
                 return Scored(replace(scored.result, plan=plan), is_complete=True)
+        async with self._fusions:
+            return await self._fuse(plan, arrived_ns, decoded_ns)
+
+    async def _fuse(self, plan: WindowPlan | UtterancePlan, arrived_ns: int, decoded_ns: int) -> Scored:
         encodings = {piece: self.encode(piece) for piece in plan.pieces()}
         await self._settle(encodings)
         encoded = {

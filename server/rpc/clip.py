@@ -52,7 +52,12 @@ async def _config(front: Front, requests: AsyncIterator[Request]) -> clip_pb2.Cl
 
 
 async def _analyze_messages(front: Front, config: clip_pb2.ClipConfig, requests: AsyncIterator[Request]) -> Response:
-    settings = replace(session_settings(config.session, front.limits), is_recorded=True)
+    settings = replace(
+        session_settings(config.session, front.limits),
+        is_recorded=True,
+        max_gap_ns=front.limits.max_clip_ns,
+        max_duration_ns=front.limits.max_clip_ns,
+    )
     media = media_settings(config.session)
     results = result_settings(config.session.results, "config.session.results")
     async with (
@@ -68,7 +73,7 @@ async def _analyze_file(front: Front, file: clip_pb2.MediaFile, requests: AsyncI
         async with (
             opened_file(file, requests, front.limits) as opened,
             front.session(opened.settings, opened.media, RECORDED, results.smoothing_ns) as connection,
-            playing(opened.clip, opened.timed_text, connection.session.runner),
+            playing(opened.clip, opened.text, connection.session.runner),
         ):
             return await _collect(front, connection.session.runner, ResultWriter(results))
 

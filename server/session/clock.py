@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 
-from contract.timing import HOP_NS
+from contract.timing import HOP_NS, NS_PER_S
 from server.session.messages import Modality
+
+LAGGING_NS = NS_PER_S
+"""How far behind the foremost a stream must be for first results not to wait for it, whatever the lateness is."""
 
 
 @dataclass
@@ -78,11 +81,20 @@ class Clock:
 
     def is_first(self, end_ns: int) -> bool:
         """Audio has passed a time; without audio, video; without both, text."""
-        for modality, stream in self.streams.items():
-            if stream.is_open:
-                declared_ns = self.declared_ns if modality == Modality.TEXT else 0
-                return max(stream.watermark_ns, declared_ns) >= end_ns
+        for modality in self.streams:
+            if self.is_there(modality):
+                return self._got_to_ns(modality) >= end_ns
         return False
+
+    def is_there(self, modality: Modality) -> bool:
+        """A stream is open and does not lag far behind."""
+        stream = self.streams[modality]
+        got_to_ns = max(self._got_to_ns(modality), stream.frontier_ns)
+        return stream.is_open and got_to_ns + LAGGING_NS >= self.foremost_ns
+
+    def _got_to_ns(self, modality: Modality) -> int:
+        watermark_ns = self.streams[modality].watermark_ns
+        return max(watermark_ns, self.declared_ns) if modality == Modality.TEXT else watermark_ns
 
 
 def hop_end_ns(time_ns: int) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.timing import HOP_NS, LATENESS_NS, NS_PER_S, samples_to_ns
+from server.session.bounds import Bounds, seconds
 from server.session.clock import Clock, StreamState
 from server.session.messages import EndOfModality, EndOfUtterance, Item, Media, Modality, RejectedError
 from server.session.pieces import AudioHop, Face, Output, Piece, Totals
@@ -59,6 +60,7 @@ class SessionCore:
         self.totals = {modality: Totals() for modality in Modality}
         self._settings = settings
         self._reorder = {modality: ReorderBuffer(settings.lateness_ns) for modality in Modality}
+        self._bounds = Bounds(settings.max_gap_ns, settings.max_duration_ns)
         self._accepting = set(settings.modalities)
         self._received_ns = dict.fromkeys(Modality, 0)
         """Begin of the newest message of each modality."""
@@ -145,46 +147,11 @@ class SessionCore:
             raise RejectedError(f"{message.modality} has ended", Reason.MODALITY_ENDED, str(message.modality))
         self._check_offset(message.start_ns, f"{message.modality}.start_offset")
         if message.modality == Modality.TEXT:
-            self._check_text(message)
+            self._bounds.check_text(message)
         reorder.check(message.sequence)
 
-    def _check_text(self, message: Media) -> None:
-        if not message.data.strip() and not message.words and message.hypothesis is None:
-            raise RejectedError("text.text is empty", Reason.TEXT_EMPTY, "text.text")
-        limit_ns = self._settings.max_gap_ns
-        if not 0 <= message.duration_ns <= limit_ns:
-            text = f"text.duration is {_seconds(message.duration_ns)}: expected 0 to {_seconds(limit_ns)}"
-            raise RejectedError(text, Reason.OFFSET_INVALID, "text.duration")
-        end_ns = message.start_ns
-        for number, word in enumerate(message.words):
-            if not end_ns <= word.start_ns <= word.end_ns <= message.start_ns + limit_ns:
-                raise RejectedError(
-                    f"text.words[{number}] lasts from {_seconds(word.start_ns)} to {_seconds(word.end_ns)}: expected "
-                    f"words in order, from {_seconds(end_ns)} on",
-                    Reason.OFFSET_INVALID,
-                    f"text.words[{number}]",
-                )
-            end_ns = word.start_ns
-
     def _check_offset(self, offset_ns: int, name: str) -> None:
-        if offset_ns < 0:
-            text = f"{name} is {_seconds(offset_ns)}: expected an offset from the start of the session"
-            raise RejectedError(text, Reason.OFFSET_INVALID, name)
-        if offset_ns > self._settings.max_duration_ns:
-            raise RejectedError(
-                f"{name} is {_seconds(offset_ns)}: a session lasts {_seconds(self._settings.max_duration_ns)} at most",
-                Reason.OFFSET_INVALID,
-                name,
-            )
-        received_ns = max(self._received_ns.values())
-        limit_ns = received_ns + self._settings.max_gap_ns
-        if offset_ns > limit_ns:
-            raise RejectedError(
-                f"{name} is {_seconds(offset_ns)}: at most {_seconds(self._settings.max_gap_ns)} ahead of the media "
-                f"received so far ({_seconds(received_ns)}) is accepted",
-                Reason.OFFSET_TOO_FAR,
-                name,
-            )
+        self._bounds.check_offset(offset_ns, max(self._received_ns.values()), name)
 
     # Second step: decoded, in order.
 
@@ -242,8 +209,8 @@ class SessionCore:
                 text = f"text.text is empty, and hypothesis {message.hypothesis} is not there to take back"
                 raise RejectedError(text, Reason.TEXT_EMPTY, "text.text")
             raise RejectedError(
-                f"text.start_offset {_seconds(start_ns)} runs back: the words before began at "
-                f"{_seconds(self._transcript.final_start_ns)}",
+                f"text.start_offset {seconds(start_ns)} runs back: the words before began at "
+                f"{seconds(self._transcript.final_start_ns)}",
                 Reason.OFFSET_RUNS_BACK,
                 "text.start_offset",
             )
@@ -324,6 +291,7 @@ class SessionCore:
         """Note the voice in the audio up to the present position, and end the utterances that its pauses end."""
         position_ns = samples_to_ns(self._store.audio.position)
         self._clock.streams[Modality.AUDIO].watermark_ns = position_ns
+        self._store.voice.is_detected = voice is not None
         heard = [interval for hop in hops for interval in loud_intervals(hop)] if voice is None else voice
         for end_ns in self._store.voice.take(heard, position_ns):
             self._end_utterance(end_ns)
@@ -350,9 +318,6 @@ class SessionCore:
             *self._windows.advance(dict(self._taken), words_changed),
             *self._utterances.advance(),
         ]
-        self._store.forget(self._utterances.needed_ns(), self._windows.horizon_ns)
+        if outputs:
+            self._store.forget(self._utterances.needed_ns(), self._windows.horizon_ns)
         return outputs
-
-
-def _seconds(offset_ns: int) -> str:
-    return f"{offset_ns / NS_PER_S:.3f} s"

@@ -88,7 +88,7 @@ class Words:
     """The text of a result: one item for `text_encoder`."""
 
     text: str = field(repr=False)
-    spans: list[Span] = field(repr=False, default_factory=list)
+    spans: set[Span] = field(repr=False, default_factory=set)
     """Spans whose words a final result took from here."""
     is_dropped: bool = False
     """It could not be encoded."""

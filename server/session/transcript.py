@@ -55,6 +55,8 @@ class Transcript:
         """Spans without a time that came after the last end of an utterance was declared."""
         self._recent: dict[str, Words] = {}
         self._final_start_ns = 0
+        self._hypotheses = 0
+        """Spans that may still be replaced."""
 
     @property
     def final_start_ns(self) -> int:
@@ -63,23 +65,32 @@ class Transcript:
 
     def knows(self, hypothesis: int) -> bool:
         """Tell whether a hypothesis of that number may still be replaced."""
-        return any(span.hypothesis == hypothesis and not span.is_final for span in self._spans)
+        return self._hypotheses > 0 and any(one.hypothesis == hypothesis and not one.is_final for one in self._spans)
 
     def add(self, span: Span) -> None:
         """Add words, in the place of their hypothesis if it has any yet. Without words they only take it back."""
-        for old in [one for one in self._spans if one.hypothesis == span.hypothesis and not one.is_final]:
+        for old in self._replaced_by(span):
             self._spans.remove(old)
+            self._hypotheses -= 1
             self._totals.replaced += 1
         if not span.words:
             self._totals.replaced += 1
             return
-        insort(self._spans, span, key=lambda one: one.start_ns)
+        insort(self._spans, span, key=_start_of)
         if span.is_final:
             self._final_start_ns = max(self._final_start_ns, span.start_ns)
+        else:
+            self._hypotheses += 1
         if not span.is_timed:
             self._since_boundary = [*self._since_boundary[1 - self._kept_spans :], span]
         self._settle(self._spans[: -self._kept_spans])
+        self._hypotheses -= sum(not one.is_final for one in self._spans[: -self._kept_spans])
         del self._spans[: -self._kept_spans]
+
+    def _replaced_by(self, span: Span) -> list[Span]:
+        if not self._hypotheses or span.hypothesis is None:
+            return []
+        return [one for one in self._spans if one.hypothesis == span.hypothesis and not one.is_final]
 
     def end_utterance(self, offset_ns: int) -> None:
         """Words that begin at or after the offset belong to the next utterance.
@@ -92,7 +103,7 @@ class Transcript:
                 self._spans.remove(span)
                 span.start_ns = span.end_ns = offset_ns - 1
                 span.words = tuple((span.end_ns, text) for _, text in span.words)
-                insort(self._spans, span, key=lambda one: one.start_ns)
+                insort(self._spans, span, key=_start_of)
         self._since_boundary.clear()
         insort(self._boundaries, offset_ns)
         del self._boundaries[:-_KEPT_BOUNDARIES]
@@ -101,6 +112,7 @@ class Transcript:
         """No more words will come: what stands is final."""
         for span in self._spans:
             span.is_final = True
+        self._hypotheses = 0
 
     def close(self) -> None:
         """Settle the fates of all words: those that no final result used were late."""
@@ -113,7 +125,7 @@ class Transcript:
 
     def waits(self, start_ns: int, end_ns: int) -> bool:
         """Tell whether words that begin in a stretch may still be replaced."""
-        return any(not span.is_final for span in self._within(start_ns, end_ns))
+        return self._hypotheses > 0 and any(not span.is_final for span in self._within(start_ns, end_ns))
 
     def first_ns(self, start_ns: int, end_ns: int) -> int | None:
         """Return where the first words of a stretch begin; None where that is not known."""
@@ -121,9 +133,9 @@ class Transcript:
         lasting = (span.start_ns for span in within if span.is_timed and span.end_ns > span.start_ns)
         return next(lasting, None)
 
-    def window_waits(self, end_ns: int) -> bool:
-        """Tell whether words of the utterance that a window shows may still be replaced."""
-        return self.waits(self._begin_of(end_ns), end_ns)
+    def window_waits(self, start_ns: int, end_ns: int) -> bool:
+        """Tell whether words that a window shows may still be replaced."""
+        return self._hypotheses > 0 and any(not span.is_final for span, _ in self._window_parts(start_ns, end_ns))
 
     def of_utterance(self, start_ns: int, end_ns: int, is_final: bool) -> Words | None:
         """Return all words that begin in a stretch, for a result that `is_final` only those that are final."""
@@ -140,12 +152,11 @@ class Transcript:
 
     def _window_parts(self, start_ns: int, end_ns: int) -> Iterator[Part]:
         begin_ns = self._begin_of(end_ns)
-        before = [span for span in self._spans if span.start_ns < begin_ns]
-        if before:
-            before = self._within(self._begin_of(before[-1].start_ns + 1), begin_ns)
+        first = bisect_left(self._spans, begin_ns, key=_start_of)
+        before = self._within(self._begin_of(self._spans[first - 1].start_ns + 1), begin_ns) if first else []
         reached = [span for span in before if span.end_ns > start_ns]
         for span in (*reached, *self._within(begin_ns, end_ns + 1)):
-            said = " ".join(text for word_end_ns, text in span.words if word_end_ns <= end_ns)
+            said = span.text if span.end_ns <= end_ns else _said(span, end_ns)
             if said:
                 yield span, said
 
@@ -155,7 +166,8 @@ class Transcript:
         return self._boundaries[passed - 1] if passed else 0
 
     def _within(self, start_ns: int, end_ns: int) -> list[Span]:
-        return [span for span in self._spans if start_ns <= span.start_ns < end_ns]
+        first = bisect_left(self._spans, start_ns, key=_start_of)
+        return self._spans[first : bisect_left(self._spans, end_ns, key=_start_of)]
 
     def _text(self, parts: Iterable[Part], is_final: bool) -> Words | None:
         shown = [(span, text) for span, text in parts if span.is_final or not is_final]
@@ -190,7 +202,7 @@ class Transcript:
         for span in spans:
             if span in words.spans:
                 continue
-            words.spans.append(span)
+            words.spans.add(span)
             span.uses += 1
             if span.uses == 1:
                 self._totals.used += 1
@@ -201,3 +213,12 @@ class Transcript:
 
     def _settle(self, spans: Iterable[Span]) -> None:
         self._totals.late += sum(not span.uses and not span.is_dropped for span in spans)
+
+
+def _said(span: Span, end_ns: int) -> str:
+    """Return the words of a span that ended by a time."""
+    return " ".join(text for word_end_ns, text in span.words if word_end_ns <= end_ns)
+
+
+def _start_of(span: Span) -> int:
+    return span.start_ns

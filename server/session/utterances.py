@@ -70,16 +70,18 @@ class Utterances:
         return plans
 
     def _final_due(self, begin_ns: int, end_ns: int) -> bool:
-        waits = self._store.transcript.waits(begin_ns, end_ns) or not self._clock.has_words(end_ns)
         heard_ns = self._heard_ns(end_ns)
-        return self._clock.is_over(heard_ns) or (self._clock.is_final(heard_ns) and not waits)
+        if self._clock.is_over(heard_ns):
+            return True
+        is_heard = self._clock.is_final(heard_ns) and self._clock.has_words(end_ns)
+        return is_heard and not self._store.transcript.waits(begin_ns, end_ns)
 
     def _first_due(self, begin_ns: int, end_ns: int) -> bool:
         return self._clock.is_first(self._heard_ns(end_ns)) and self._is_said(begin_ns, end_ns)
 
     def _heard_ns(self, end_ns: int) -> int:
         """Return when the last hop of an utterance is full; without audio it has none."""
-        return hop_end_ns(end_ns) if self._clock.streams[Modality.AUDIO].is_open else end_ns
+        return hop_end_ns(end_ns) if self._clock.is_there(Modality.AUDIO) else end_ns
 
     def _is_said(self, begin_ns: int, end_ns: int) -> bool:
         """Tell whether there are words or a voice; where nothing was heard at all, a face is enough."""
@@ -94,9 +96,15 @@ class Utterances:
         return self._store.voice.total_ns(begin_ns, end_ns) >= SPOKEN_NS
 
     def _start_ns(self, begin_ns: int, end_ns: int, default: int) -> int:
-        """Return where the first word or the first voice begins after the utterance before."""
-        found = (one.first_ns(begin_ns, end_ns) for one in (self._store.transcript, self._store.voice))
-        return max(begin_ns, min((one for one in found if one is not None), default=default))
+        """Return where the first word or the first voice begins after the utterance before.
+
+        Where there are words, noise is not taken for a voice: then a detector's voice alone counts.
+        """
+        word_ns = self._store.transcript.first_ns(begin_ns, end_ns)
+        voice_ns = self._store.voice.first_ns(begin_ns, end_ns)
+        if word_ns is not None and not self._store.voice.is_detected:
+            voice_ns = None
+        return max(begin_ns, min((one for one in (word_ns, voice_ns) if one is not None), default=default))
 
     def _plan(self, end_ns: int, is_final: bool) -> UtterancePlan:
         start_ns = self._start_ns(self._begin_ns, end_ns, default=self._begin_ns)

@@ -33,6 +33,8 @@ class Voice:
 
     def __init__(self, pause_ns: int | None) -> None:
         """Find pauses of `pause_ns`; None for none."""
+        self.is_detected = False
+        """A detector says where the voice is, not loudness alone."""
         self._pause_ns = pause_ns
         self._intervals: list[Interval] = []
         self._spoken_ns = 0

@@ -59,8 +59,11 @@ class Windows:
     def _final_due(self, end_ns: int) -> bool:
         if end_ns >= self._clock.reached_ns + self._interval_ns:
             return False
-        waits = self._store.transcript.window_waits(end_ns) and not self._clock.is_over(end_ns)
-        return self._clock.is_final(end_ns) and not waits
+        if self._clock.is_over(end_ns):
+            return True
+        return self._clock.is_final(end_ns) and not self._store.transcript.window_waits(
+            max(0, end_ns - WINDOW_NS), end_ns
+        )
 
     def _plan(self, index: int, is_final: bool, acknowledged: dict[Modality, int]) -> WindowPlan:
         end_ns = self._end_ns(index)

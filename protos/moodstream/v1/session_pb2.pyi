@@ -504,7 +504,7 @@ class Limits(_message.Message):
 
     @_builtins.property
     def max_clip_duration(self) -> _duration_pb2.Duration:
-        """Longest media file that AnalyzeClip takes."""
+        """Longest clip that AnalyzeClip takes, as a file or as messages."""
 
     @_builtins.property
     def resume_window(self) -> _duration_pb2.Duration:

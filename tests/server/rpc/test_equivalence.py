@@ -167,11 +167,10 @@ async def test_stream_clip_and_ensemble_agree(triton_server, call, clip, media):
             tensors.append(InferInput(name, list(stacked.shape), TYPES[str(stacked.dtype)]))
             tensors[-1].set_data_from_numpy(stacked)
         answer = await client.infer("moodstream", tensors)
-        names = ("POLARITY", "EMOTION", "CONTRIBUTION")
+        names = ("SENTIMENT", "POLARITY", "EMOTION", "CONTRIBUTION")
         batched.append(np.concatenate([answer.as_numpy(name) for name in names], axis=1))
     await client.close()
-    # The sentiment of a session follows from its polarities.
-    np.testing.assert_allclose([scores(one)[1:] for one in streamed], np.concatenate(batched), atol=1e-3)
+    np.testing.assert_allclose([scores(one) for one in streamed], np.concatenate(batched), atol=1e-3)
 
 
 @pytest.mark.parametrize("sizes_ms", [[10], [100, 20, 33], [250]])

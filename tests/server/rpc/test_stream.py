@@ -87,7 +87,7 @@ async def test_utterances_have_results_of_their_own(onnx_server, call):
         if response.HasField("result") and response.result.scope == result_pb2.SCOPE_UTTERANCE
     ]
     assert {(one.id, one.start_offset.ToMilliseconds(), one.end_offset.ToMilliseconds()) for one in utterances} == {
-        ("utterance-0", 0, 1200)
+        ("utterance-0", 100, 1200)
     }
     assert [one.is_final for one in utterances] == [False] * (len(utterances) - 1) + [True]
     assert [one.revision for one in utterances] == list(range(len(utterances)))

@@ -172,7 +172,7 @@ def test_words_count_once_they_ended_and_belong_to_the_current_utterance(session
     ]
     assert [(one.index, one.start_ns, one.end_ns) for one in driver.utterances if one.is_final] == [
         (0, 0, 1000 * MS),
-        (1, 1000 * MS, 2000 * MS),
+        (1, 1100 * MS, 2000 * MS),
     ]
 
 

@@ -164,6 +164,14 @@ def test_text_beside_a_stream_that_sends_nothing_moves_on_by_its_own_clock(sessi
     assert texts(finals(driver)) == ["w0 w1 w2 w3"]
 
 
+def test_a_sentence_beside_a_muted_microphone_has_a_result_at_once(session, audio):
+    driver = session(A, V, T).send(words(0, 200, 2_800, "Hello?"), end(2_800))
+    assert [(one.is_final, one.words.text) for one in driver.utterances] == [(False, "Hello?")]
+    sound = audio(speech((0, 3_000), length_ms=3_000), [100])
+    driver = session(A, T).send(*sound, words(0, 5_200, 7_800, "Still there?"), end(7_800))
+    assert [(one.is_final, one.words.text) for one in driver.utterances] == [(False, "Still there?")]
+
+
 def test_words_without_times_are_placed_where_the_session_is(session, audio):
     sound = audio(speech((0, 3_000), length_ms=4_000), [100])
     untimed = Media(T, 0, 0, b"hello there", has_time=False)
@@ -289,8 +297,12 @@ def test_a_recording_gives_the_same_results_modality_by_modality(session, audio,
     delay_ms=st.integers(0, 3_000),
     lateness_ms=st.sampled_from([0, 300, 5_000]),
     ends_first=st.booleans(),
+    lost=st.floats(0, 0.2),
+    doubled=st.floats(0, 0.2),
 )
-def test_every_word_is_in_a_final_result_or_counted_late(session, audio, seed, delay_ms, lateness_ms, ends_first):
+def test_every_word_is_in_a_final_result_or_counted_late(
+    session, audio, seed, delay_ms, lateness_ms, ends_first, lost, doubled
+):
     random = np.random.default_rng(seed)
     starts = np.cumsum(random.integers(300, 1_500, 10))
     spoken = [(int(at), int(at + random.integers(0, 900))) for at in starts]
@@ -310,7 +322,8 @@ def test_every_word_is_in_a_final_result_or_counted_late(session, audio, seed, d
         if isinstance(item, Media) and item.modality == T:
             item = Media(**{**item.__dict__, "sequence": sequence})
             sequence += 1
-        numbered.append(item)
+        if random.random() >= lost:
+            numbered += [item] * (1 + (isinstance(item, Media) and random.random() < doubled))
     driver = session(A, T, lateness_ns=lateness_ms * MS).send(*numbered, Close())
     totals = driver.core.totals[T]
     fates = (totals.used, totals.late, totals.skipped, totals.dropped, totals.rejected, totals.replaced)
@@ -326,3 +339,30 @@ def test_every_word_is_in_a_final_result_or_counted_late(session, audio, seed, d
         seen[name] = plan.revision
         ended |= {name} if plan.is_final else set()
     assert set(seen) == ended
+
+
+@pytest.mark.parametrize("interval_ms", [500, 1_000, 2_000])
+def test_windows_come_as_often_as_the_client_likes(session, audio, video, interval_ms):
+    sound, frames = audio(speech((0, 4_200), length_ms=4_200), [100]), video(2.9, 5)
+    media = sorted([*sound, *frames], key=lambda one: one.start_ns)
+    driver = session(A, V, T, interval_ns=interval_ms * MS).send(*media, words(0, 3_000, 3_900, "late"), Close())
+    assert [plan.end_ns // MS for plan in driver.finals] == list(range(interval_ms, 4_200 + interval_ms, interval_ms))
+    assert {len(plan.hops) for plan in driver.finals} == {8}
+    last = driver.finals[-1]
+    assert last.words.text == "late"
+    seen = last.end_ns // MS - interval_ms < 2_900
+    assert last.statuses == {A: Status.USED, V: Status.USED if seen else Status.MISSING, T: Status.USED}
+
+
+def test_a_window_without_voice_face_and_words_has_no_life(session, audio, video):
+    samples = speech((0, 1_000), length_ms=11_000)
+    media = sorted([*audio(samples, [100]), *video(1, 5, start_ms=9_000)], key=lambda one: one.start_ns)
+    driver = session(A, V, lateness_ns=0).send(*media, Close())
+    lively = [plan.end_ns // MS for plan in driver.finals if plan.has_life]
+    assert lively == [*range(500, 5_000, 500), *range(9_500, 11_500, 500)]
+
+
+def test_noise_before_the_first_word_is_not_part_of_its_utterance(session, audio):
+    noise = audio(speech((0, 5_000), length_ms=5_000), [100])
+    driver = session(A, T).send(words(0, 3_000, 4_000, "At last."), end(4_000), *noise, Close())
+    assert [(one.start_ns // MS, one.end_ns // MS) for one in finals(driver)] == [(3_000, 4_000)]

@@ -7,8 +7,9 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from server.inference.encoders import Encoders
 from server.live.events import (
@@ -36,6 +37,7 @@ from server.session.summary import Summary
 logger = logging.getLogger(__name__)
 _HIGH_WATER = 64
 """Messages of a session that may wait for decoding, and events that may wait for the client, before reading stops."""
+_RESULTS_PER_TURN = 16
 
 
 @dataclass(frozen=True)
@@ -221,7 +223,7 @@ class SessionRunner:
         self._is_overdue = True
         if not self._ends:
             self._pump.remove(self._queue)
-            self._guarded(lambda: self._take(self._core.deliver_close(), time.monotonic_ns()))
+            self._guarded(lambda: self._take(list(self._core.deliver_close()), time.monotonic_ns()))
             if not self._ends:
                 self._end()
         self._changed.set()
@@ -230,9 +232,23 @@ class SessionRunner:
         self._guarded(lambda: self._take_decoded(item, arrived_ns, decoded))
 
     def _take_decoded(self, item: Item, arrived_ns: int, decoded: Decoded | Exception) -> None:
-        self._take(self._deliver(item, decoded), arrived_ns)
-        if isinstance(item, Close) and not self._ends:
+        if isinstance(item, Close):
+            if isinstance(decoded, Exception):
+                raise decoded
+            self._take_last(self._core.deliver_close(decoded.samples, decoded.voice), arrived_ns)
+        else:
+            self._take(self._deliver(item, decoded), arrived_ns)
+
+    def _take_last(self, outputs: Iterator[Output], arrived_ns: int) -> None:
+        """Take the results of the close, a few at a time: those of a recording would hold up other sessions."""
+        if self._ends:
+            return
+        turn = list(islice(outputs, _RESULTS_PER_TURN))
+        self._take(turn, arrived_ns)
+        if not turn:
             self._end()
+            return
+        asyncio.get_running_loop().call_soon(self._guarded, lambda: self._take_last(outputs, arrived_ns))
 
     def _guarded(self, work: Callable[[], None]) -> None:
         """A defect of ours ends the session, which its client is told, with the totals."""
@@ -242,11 +258,9 @@ class SessionRunner:
             logger.exception("a session failed")
             self.fail(Failure(Reason.INTERNAL, "the session failed in the server"))
 
-    def _deliver(self, item: Item, decoded: Decoded | Exception) -> list[Output]:
+    def _deliver(self, item: Media | EndOfModality | EndOfUtterance, decoded: Decoded | Exception) -> list[Output]:
         if isinstance(decoded, Exception):
             return self._undecodable(item, decoded)
-        if isinstance(item, Close):
-            return self._core.deliver_close(decoded.samples, decoded.voice)
         if isinstance(item, EndOfModality):
             return self._core.deliver_end_of_modality(item, decoded.samples, decoded.voice)
         if isinstance(item, EndOfUtterance):

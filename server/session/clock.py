@@ -47,12 +47,14 @@ class Clock:
     @property
     def reached_ns(self) -> int:
         """End of the last media."""
-        return max(stream.reached_ns for stream in self.streams.values())
+        audio, video, text = self.streams.values()
+        return max(audio.reached_ns, video.reached_ns, text.reached_ns)
 
     @property
     def foremost_ns(self) -> int:
         """How far whoever is there has got."""
-        return max(self.declared_ns, *(stream.frontier_ns for stream in self.streams.values()))
+        audio, video, text = self.streams.values()
+        return max(self.declared_ns, audio.frontier_ns, video.frontier_ns, text.frontier_ns)
 
     def has_passed(self, end_ns: int) -> bool:
         """Every open audio or video stream has; without both, the words; nobody waits for a stream that has ended."""

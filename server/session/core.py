@@ -5,7 +5,7 @@ decodes those, in that order, and reports each with `deliver_*`. Everything a re
 of arrival alone, never by how long decoding or a model took.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -247,17 +247,20 @@ class SessionCore:
         self._clock.declared_ns = max(self._clock.declared_ns, offset_ns)
         return self._advance(words_changed=True)
 
-    def deliver_close(self, tail: Samples = (), voice: Sequence[Interval] | None = None) -> list[Output]:
-        """End the session: every window up to the last media becomes final, and the last utterance ends."""
-        outputs: list[Output] = []
+    def deliver_close(self, tail: Samples = (), voice: Sequence[Interval] | None = None) -> Iterator[Output]:
+        """End the session: every window up to the last media becomes final, and the last utterance ends.
+
+        A recording has all its results now: they are laid out as they are asked for.
+        """
         if self._clock.streams[Modality.AUDIO].is_open:
-            outputs += self._finish_audio(tail, voice)
+            yield from self._finish_audio(tail, voice)
         self._transcript.finish()
         self._clock.close()
+        while windows := self._windows.advance(dict(self._taken), words_changed=False, at_most=1):
+            yield from windows
         self._utterances.close()
-        outputs += self._advance()
+        yield from self._utterances.advance()
         self._transcript.close()
-        return outputs
 
     def drop(self, piece: Piece) -> None:
         """Count the messages of a piece that no model could encode."""

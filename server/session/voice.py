@@ -3,7 +3,9 @@
 Either a voice-activity detector says so, or, where none runs, a sound that is louder than silence counts as a voice.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
+from operator import itemgetter
 
 import numpy as np
 
@@ -59,13 +61,15 @@ class Voice:
 
     def total_ns(self, start_ns: int, end_ns: int) -> int:
         """Return how much voice there is in a stretch."""
-        return sum(max(0, min(end_ns, last) - max(start_ns, first)) for first, last in self._intervals)
+        return sum(min(end_ns, last) - max(start_ns, first) for first, last in self._within(start_ns, end_ns))
 
     def first_ns(self, start_ns: int, end_ns: int) -> int | None:
         """Return where the first voice of a stretch begins; None without any."""
-        return next(
-            (max(start_ns, first) for first, last in self._intervals if last > start_ns and first < end_ns), None
-        )
+        return next((max(start_ns, first) for first, _ in self._within(start_ns, end_ns)), None)
+
+    def _within(self, start_ns: int, end_ns: int) -> list[Interval]:
+        first = bisect_right(self._intervals, start_ns, key=itemgetter(1))
+        return self._intervals[first : bisect_left(self._intervals, end_ns, key=itemgetter(0))]
 
     def forget_before(self, time_ns: int) -> None:
         """Forget the voice that ended before a time."""

@@ -33,13 +33,15 @@ class Windows:
         """No window to come looks at anything before this time."""
         return self._end_ns(self._next_final) - WINDOW_NS - VIDEO_SLOT_NS
 
-    def advance(self, acknowledged: dict[Modality, int], words_changed: bool) -> list[WindowPlan]:
-        """Return the plans that are due now, in the order in which their results must go out.
+    def advance(
+        self, acknowledged: dict[Modality, int], words_changed: bool, at_most: int | None = None
+    ) -> list[WindowPlan]:
+        """Return the plans that are due now, in the order in which their results must go out, or the first `at_most`.
 
         When words have changed, the results that are not final are revised at once; other media wait for the final one.
         """
-        plans = []
-        while self._final_due(self._end_ns(self._next_final)):
+        plans: list[WindowPlan] = []
+        while len(plans) != at_most and self._final_due(self._end_ns(self._next_final)):
             plans.append(self._plan(self._next_final, True, acknowledged))
             self._open.pop(self._next_final, None)
             self._next_final += 1

@@ -276,13 +276,12 @@ class SessionRunner:
             return []
 
     def _undecodable(self, item: Item, error: Exception) -> list[Output]:
-        is_internal = not isinstance(error, MediaError)
         if not isinstance(item, Media):
             raise error
-        if is_internal:
+        if not isinstance(error, MediaError):
             failure = Failure(Reason.INTERNAL, f"{item.modality} could not be decoded", str(item.modality))
         else:
-            failure = Failure(Reason.MEDIA_UNDECODABLE, f"{item.modality}: {error}", f"{item.modality}.data")
+            failure = Failure(error.reason, f"{item.modality}: {error}", f"{item.modality}.{error.field}")
         self._put(Rejected(item.modality, item.sequence, failure))
         return self._core.deliver_rejected(item)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from contract.timing import NS_PER_S, SAMPLE_RATE, ns_to_samples, samples_to_ns
 from server.media.audio_codecs import AudioEncoding, make_decoder
-from server.media.errors import MediaError, seconds
+from server.media.errors import MediaError, RunsBackError, seconds
 
 MIN_RATE: Final = 8_000
 MAX_RATE: Final = 48_000
@@ -121,7 +121,7 @@ class AudioTrack:
         if start_offset_ns < 0:
             raise MediaError(f"start_offset must not be negative, got {seconds(start_offset_ns)}")
         if ahead_ns <= -JITTER_NS:
-            raise MediaError(
+            raise RunsBackError(
                 f"start_offset {seconds(start_offset_ns)} runs back: this stream has reached {seconds(self.end_ns)}"
             )
         if ahead_ns > self._max_gap_ns:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from contract.faces import FACE_SCALE, FACE_SIZE, Image, crop_square, resize_face
 from contract.timing import NS_PER_S, VIDEO_SLOT_NS
-from server.media.errors import MediaError, seconds
+from server.media.errors import MediaError, RunsBackError, seconds
 from server.media.faces import FINE_AREA, FaceDetector
 from server.media.images import ImageSize, VideoEncoding, VideoSettings, coarsest_reduction, decode, read_size
 from server.media.tracking import FaceTracker
@@ -96,7 +96,7 @@ class FaceTrack:
         if start_offset_ns < 0:
             raise MediaError(f"start_offset must not be negative, got {seconds(start_offset_ns)}")
         if start_offset_ns < self._end_ns:
-            raise MediaError(
+            raise RunsBackError(
                 f"start_offset {seconds(start_offset_ns)} runs back: this stream has reached {seconds(self._end_ns)}"
             )
         if start_offset_ns - self._end_ns > self._max_gap_ns:

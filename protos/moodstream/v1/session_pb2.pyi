@@ -414,7 +414,9 @@ class StreamSentimentRequest(_message.Message):
 
     @_builtins.property
     def close(self) -> Global___CloseSession:
-        """Last. Ending the client's side of the stream means the same."""
+        """Last. Ending the client's side of the stream means the same, but for a resumable session: that one waits for its
+        client for `Limits.resume_window`, as a lost connection ends a stream, too.
+        """
 
     @_builtins.property
     def resume(self) -> Global___ResumeSession:

@@ -86,4 +86,5 @@ class Encoders:
 
 
 def _encoded(outputs: dict[str, NDArray[Any]], mask: NDArray[np.float32] | None = None) -> Encoded:
-    return Encoded(outputs["EMBEDDING"], outputs["EMOTION"], float(outputs["SENTIMENT"][0]), mask)
+    # Copies: a row of a batch would keep the whole batch for as long as the session keeps the piece.
+    return Encoded(outputs["EMBEDDING"].copy(), outputs["EMOTION"].copy(), float(outputs["SENTIMENT"][0]), mask)

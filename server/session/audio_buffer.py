@@ -15,8 +15,8 @@ from contract.timing import (
 from server.session.pieces import AudioHop
 from server.session.retention import stride_of
 
-_KEPT_HOPS = 128
-"""Of an utterance, beside those that windows need: a minute; of a longer one every second hop stays, and so on."""
+_KEPT_HOPS = 64
+"""Of an utterance, beside those that windows need: half a minute; of a longer one every second hop stays, and so on."""
 
 
 class AudioBuffer:

@@ -38,7 +38,7 @@ class SessionSettings:
     """Modalities that are open from the start."""
     lateness_ns: int = LATENESS_NS
     """How far the foremost stream may run ahead before a window is final without the others, and how long after an
-    utterance's end its words may still come."""
+    utterance's end became known its words may still come."""
     final_only: bool = False
     interval_ns: int = HOP_NS
     """From one window to the next: a multiple of `HOP_NS`."""
@@ -295,8 +295,11 @@ class SessionCore:
         position_ns = samples_to_ns(self._store.audio.position)
         self._clock.streams[Modality.AUDIO].watermark_ns = position_ns
         self._store.voice.is_detected = voice is not None
-        heard = [interval for hop in hops for interval in loud_intervals(hop)] if voice is None else voice
-        for end_ns in self._store.voice.take(heard, position_ns):
+        if voice is None:
+            # Loudness is known of whole hops.
+            voice = [interval for hop in hops for interval in loud_intervals(hop)]
+            position_ns -= position_ns % HOP_NS
+        for end_ns in self._store.voice.take(voice, position_ns):
             self._end_utterance(end_ns)
 
     def _end_utterance(self, offset_ns: int) -> None:

@@ -7,8 +7,8 @@ from contract.timing import VIDEO_SLOT_NS
 from server.session.pieces import Face
 from server.session.retention import stride_of
 
-_KEPT_SLOTS = 320
-"""Of an utterance, beside those that windows need: a minute; of a longer one every second slot stays, and so on."""
+_KEPT_SLOTS = 160
+"""Of an utterance, beside those that windows need: half a minute; of longer ones every second slot stays, and so on."""
 
 
 class FaceBuffer:

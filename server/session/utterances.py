@@ -28,6 +28,8 @@ class Utterances:
         self._begin_ns = 0
         """End of the last utterance that is final."""
         self._ends: list[int] = []
+        self._known_ns: dict[int, int] = {}
+        """Where the session was when an end became known: the time for late words begins there."""
         self._has_ends = False
         self._before: UtterancePlan | None = None
 
@@ -36,6 +38,7 @@ class Utterances:
         self._has_ends = True
         if offset_ns > self._begin_ns and offset_ns not in self._ends:
             insort(self._ends, offset_ns)
+            self._known_ns[offset_ns] = max(offset_ns, self._clock.foremost_ns)
 
     def close(self) -> None:
         """End the utterance that is open, if anything was said since the last end."""
@@ -57,6 +60,7 @@ class Utterances:
         plans: list[UtterancePlan] = []
         while self._ends and self._final_due(self._begin_ns, self._ends[0]):
             end_ns = self._ends.pop(0)
+            del self._known_ns[end_ns]
             if self._is_said(self._begin_ns, end_ns):
                 plans.append(self._plan(end_ns, is_final=True))
                 self._index += 1
@@ -71,7 +75,7 @@ class Utterances:
 
     def _final_due(self, begin_ns: int, end_ns: int) -> bool:
         heard_ns = self._heard_ns(end_ns)
-        if self._clock.is_over(heard_ns):
+        if self._clock.is_over(max(heard_ns, self._known_ns[end_ns])):
             return True
         is_heard = self._clock.is_final(heard_ns) and self._clock.has_words(end_ns)
         return is_heard and not self._store.transcript.waits(begin_ns, end_ns)

@@ -247,7 +247,7 @@ class SessionConfig(_message.Message):
     @_builtins.property
     def lateness(self) -> _duration_pb2.Duration:
         """How far the foremost stream may run ahead before a window is final without the others, and how long after an
-        utterance's end its words may still come: 0 to 5 s. Unset means 0.3 s.
+        utterance's end was declared or found its words may still come: 0 to 5 s. Unset means 0.3 s.
         """
 
     @_builtins.property

@@ -295,10 +295,10 @@ def test_an_endless_utterance_keeps_bounded_state(session, audio, video):
             word(second, second * 1000, second * 1000 + 200, f"word{second}"),
         )
     core = driver.core
-    assert len(core._store.audio._hops) <= 140
-    assert len(core._store.faces._slots) <= 350
+    assert len(core._store.audio._hops) <= 75
+    assert len(core._store.faces._slots) <= 190
     assert len(core._windows._open) <= 2
     last = driver.send(Close()).utterances[-1]
     kept = [number for number, hop in enumerate(last.hops) if hop is not None]
-    assert max(np.diff(kept)) == 4, "of 200 seconds every fourth hop is left, from the first one on"
+    assert max(np.diff(kept)) == 8, "of 200 seconds every eighth hop is left, from the first one on"
     assert (kept[0], kept[-1]) == (0, 399)

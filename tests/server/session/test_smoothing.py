@@ -54,3 +54,14 @@ def test_what_is_shown_is_a_distribution_near_to_what_was_said(held, emotion):
     assert shown.min() >= 0
     others = np.delete(shown, held) - np.delete(emotion, held)
     assert others.max() < 1e-5, "nobody else gains"
+
+
+@given(rows=st.lists(distributions, min_size=2, max_size=30), smoothing_s=st.floats(0, 10))
+def test_labels_change_no_more_often_than_without(rows, smoothing_s):
+    def changes(seconds: float) -> int:
+        smoothing = Smoothing(round(seconds * NS_PER_S))
+        emotions = [Fused(np.ones(3, np.float32) / 3, row.astype(np.float32), np.zeros(3, np.float32)) for row in rows]
+        shown = [smoothing.apply((at + 1) * HOP_NS, True, one).emotion.argmax() for at, one in enumerate(emotions)]
+        return int(np.count_nonzero(np.diff(shown)))
+
+    assert changes(smoothing_s) <= changes(0)

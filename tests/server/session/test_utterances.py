@@ -120,6 +120,15 @@ def test_words_after_the_last_tick_are_in_the_last_utterance(session, audio):
     assert texts(finals(driver)) == ["end"]
 
 
+def test_words_may_come_for_the_lateness_after_the_end_was_found(session, audio):
+    sound = audio(speech((0, 2_000), length_ms=5_000), [100])
+    sentence = words(0, 100, 1_900, "It took a while.")
+    driver = session(A, T, endpointing_ns=800 * MS).send(*sound[:30], sentence, *sound[30:], Close())
+    assert texts(finals(driver)) == ["It took a while."], "a pause is known when it is over"
+    driver = session(A, T, endpointing_ns=800 * MS).send(*sound[:34], sentence, *sound[34:], Close())
+    assert [one.words for one in finals(driver)] == [None]
+
+
 def test_words_too_late_for_every_result_are_counted_late(session, audio):
     sound = audio(speech((0, 900), length_ms=6_000), [100])
     driver = session(A, T).send(*sound[:10], end(900), *sound[10:], words(0, 100, 900, "lost"), Close())

@@ -230,7 +230,7 @@ def test_whatever_the_network_does(address: str):
 
     Machine.address = address
     limits = settings(
-        max_examples=30,
+        max_examples=40,
         stateful_step_count=40,
         deadline=None,
         suppress_health_check=list(HealthCheck),

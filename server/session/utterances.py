@@ -74,18 +74,16 @@ class Utterances:
         return plans
 
     def _final_due(self, begin_ns: int, end_ns: int) -> bool:
-        heard_ns = self._heard_ns(end_ns)
+        # Audio that lags is waited for as long as anything is: a first result does not.
+        heard_ns = hop_end_ns(end_ns) if self._clock.streams[Modality.AUDIO].is_open else end_ns
         if self._clock.is_over(max(heard_ns, self._known_ns[end_ns])):
             return True
         is_heard = self._clock.is_final(heard_ns) and self._clock.has_words(end_ns)
         return is_heard and not self._store.transcript.waits(begin_ns, end_ns)
 
     def _first_due(self, begin_ns: int, end_ns: int) -> bool:
-        return self._clock.is_first(self._heard_ns(end_ns)) and self._is_said(begin_ns, end_ns)
-
-    def _heard_ns(self, end_ns: int) -> int:
-        """Return when the last hop of an utterance is full; without audio it has none."""
-        return hop_end_ns(end_ns) if self._clock.is_there(Modality.AUDIO) else end_ns
+        heard_ns = hop_end_ns(end_ns) if self._clock.is_there(Modality.AUDIO) else end_ns
+        return self._clock.is_first(heard_ns) and self._is_said(begin_ns, end_ns)
 
     def _is_said(self, begin_ns: int, end_ns: int) -> bool:
         """Tell whether there are words or a voice; where nothing was heard at all, a face is enough."""

@@ -23,9 +23,13 @@ _THRESHOLD: Final = 0.5
 """Fixed by the authors of the model."""
 _SILENCE: Final = 1e-3
 """Root mean square (-60 dBFS) below which a frame is silence without asking the model, which costs .18 ms a frame."""
+_ONSET: Final = 3
+"""Frames in a row from which they are a voice: single ones (a click) would cut pauses short."""
 _SHA256: Final = "0fab56bc4ea6725ec881c35973e04813a4963dc5bbf4bf5ccfe8fd7cf468c6f5"
 
 Frame = NDArray[np.float32]
+Interval = tuple[int, int]
+"""Begin and end, in nanoseconds of the session."""
 
 
 class VoiceDetectorMissingError(Exception):
@@ -61,12 +65,15 @@ class VoiceTrack:
         self._detector = detector
         self._position = 0
         """First sample of the next frame."""
+        self._onset: list[Interval] = []
+        """The first frames with a voice, until there are enough of them."""
+        self._speaks = False
         self._context = self._pending = np.zeros(0, np.float32)
         self._state = np.zeros(_STATE, np.float32)
         self._begin(0)
 
-    def push(self, piece: AudioPiece) -> list[tuple[int, int]]:
-        """Take in 16 kHz audio and return the frames with a voice that it completes, in nanoseconds of the session.
+    def push(self, piece: AudioPiece) -> list[Interval]:
+        """Take in 16 kHz audio and return the frames with a voice that have become known.
 
         After a gap the detector listens anew.
         """
@@ -75,8 +82,7 @@ class VoiceTrack:
         audio = np.concatenate([self._context, self._pending, piece.samples])
         found = []
         while len(audio) >= _CONTEXT + _FRAME:
-            if self._hears(audio[: _CONTEXT + _FRAME]):
-                found.append((samples_to_ns(self._position), samples_to_ns(self._position + _FRAME)))
+            found += self._note(self._hears(audio[: _CONTEXT + _FRAME]))
             self._position += _FRAME
             audio = audio[_FRAME:]
         self._context, self._pending = audio[:_CONTEXT], audio[_CONTEXT:]
@@ -84,9 +90,24 @@ class VoiceTrack:
 
     def _begin(self, position: int) -> None:
         self._position = position
+        self._onset, self._speaks = [], False
         self._context = np.zeros(_CONTEXT, np.float32)
         self._pending = np.zeros(0, np.float32)
         self._state = np.zeros(_STATE, np.float32)
+
+    def _note(self, is_voice: bool) -> list[Interval]:
+        """Return the frames that are known to be a voice now that this one is heard."""
+        if not is_voice:
+            self._onset, self._speaks = [], False
+            return []
+        frame = samples_to_ns(self._position), samples_to_ns(self._position + _FRAME)
+        if self._speaks:
+            return [frame]
+        self._onset.append(frame)
+        if len(self._onset) < _ONSET:
+            return []
+        found, self._onset, self._speaks = self._onset, [], True
+        return found
 
     def _hears(self, frame: Frame) -> bool:
         if np.sqrt(np.mean(np.square(frame[_CONTEXT:]))) < _SILENCE:

@@ -49,3 +49,23 @@ def test_after_a_gap_the_frames_lie_behind_it(detector, speech):
     track.push(AudioPiece(0, np.zeros(1000, np.float32)))
     found = track.push(AudioPiece(5 * SAMPLE_RATE, speech[: 2 * SAMPLE_RATE]))
     assert found == heard(detector, speech[: 2 * SAMPLE_RATE], 1600, start=5 * SAMPLE_RATE)
+
+
+class Scripted(VoiceDetector):
+    """Hears a voice in the frames that a test names."""
+
+    def __init__(self, voiced: set[int]) -> None:
+        self._voiced = voiced
+        self._frame = -1
+
+    def run(self, audio: np.ndarray, state: np.ndarray) -> tuple[float, np.ndarray]:
+        self._frame += 1
+        return float(self._frame in self._voiced), state
+
+
+def test_single_frames_are_no_voice():
+    noise = np.full(20 * 256, 0.1, np.float32)
+    frames = [
+        start * SAMPLE_RATE // (256 * NS_PER_S) for start, _ in heard(Scripted({2, 5, 6, 9, 10, 11, 12}), noise, 100)
+    ]
+    assert frames == [9, 10, 11, 12]

@@ -136,13 +136,21 @@ async def test_a_corrected_hypothesis_leaves_no_trace_in_final_results(onnx_serv
     assert (totals.received, totals.used, totals.replaced, totals.late) == (6, 1, 5, 0)
 
 
-async def test_sentiment_and_polarity_agree_everywhere(onnx_server, call, clip: Clip, media: list[Media]) -> None:
+async def test_every_result_is_whole_and_its_sentiment_and_polarity_agree(
+    onnx_server, call, clip: Clip, media: list[Media]
+) -> None:
     responses = await call(onnx_server).session(clip.config, media)
     results = [one.result for one in responses if one.HasField("result")] + [responses[-1].closed.summary]
     for one in results:
         negative, neutral, positive = (score.probability for score in one.polarities)
         assert one.sentiment == pytest.approx(sentiment_of([negative, neutral, positive]), abs=1e-6)
-    assert {one.scope for one in results} >= {result_pb2.SCOPE_WINDOW, result_pb2.SCOPE_SESSION}
+        assert sum(part.contribution for part in one.modalities) == pytest.approx(1, abs=1e-5)
+        assert all(part.status != result_pb2.MODALITY_STATUS_UNSPECIFIED for part in one.modalities)
+    by_scope = {one.scope: one for one in results}
+    for scope in (result_pb2.SCOPE_UTTERANCE, result_pb2.SCOPE_SESSION):
+        used = [part.status == result_pb2.MODALITY_STATUS_USED for part in by_scope[scope].modalities]
+        assert used == [True] * 3
+        assert min(part.coverage for part in by_scope[scope].modalities) > 0.5
 
 
 def shape(results: Sequence[result_pb2.SentimentResult]) -> list[object]:

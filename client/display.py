@@ -72,7 +72,7 @@ class TableDisplay:
         self._position = position
         self._width = min(console.width, MAX_WIDTH)
         self._finals: list[SentimentResult] = []
-        self._pending: dict[int, Text] = {}
+        self._pending: dict[str, Text] = {}
         self._heard = ""
         self._first, self._final = Latencies(), Latencies()
         self._latency_of: dict[int, int | None] = {}
@@ -94,7 +94,7 @@ class TableDisplay:
             case SentimentResult() if message.scope == SCOPE_WINDOW:
                 self._window(message, words, latency_ns)
             case SentimentResult() if message.scope == SCOPE_UTTERANCE:
-                self._line(utterance_row(message, self._width))
+                self._utterance(message)
             case MediaRejected():
                 self._console.print(_rejected_line(message))
             case SessionEvent():
@@ -129,13 +129,21 @@ class TableDisplay:
             self._latency_of[result.index] = to_ns(result.timings.total) if self._fast else latency_ns
         row = window_row(result, words, self._heard, self._latency_of.get(result.index), self._width)
         if not result.is_final:
-            self._pending[result.index] = row
+            self._pending[result.id] = row
             return
         self._final.add(latency_ns)
-        self._pending.pop(result.index, None)
+        self._pending.pop(result.id, None)
         self._latency_of.pop(result.index, None)
         self._finals.append(result)
         self._heard = words
+        self._line(row)
+
+    def _utterance(self, result: SentimentResult) -> None:
+        row = utterance_row(result, self._width)
+        if not result.is_final:
+            self._pending[result.id] = row
+            return
+        self._pending.pop(result.id, None)
         self._line(row)
 
     def _moving(self) -> Group:

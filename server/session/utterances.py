@@ -61,7 +61,7 @@ class Utterances:
         while self._ends and self._final_due(self._begin_ns, self._ends[0]):
             end_ns = self._ends.pop(0)
             del self._known_ns[end_ns]
-            if self._is_said(self._begin_ns, end_ns):
+            if self._is_said(self._begin_ns, end_ns) or self._has_result(end_ns):
                 plans.append(self._plan(end_ns, is_final=True))
                 self._index += 1
                 self._before = None
@@ -84,6 +84,10 @@ class Utterances:
     def _first_due(self, begin_ns: int, end_ns: int) -> bool:
         heard_ns = hop_end_ns(end_ns) if self._clock.is_there(Modality.AUDIO) else end_ns
         return self._clock.is_first(heard_ns) and self._is_said(begin_ns, end_ns)
+
+    def _has_result(self, end_ns: int) -> bool:
+        """Tell whether a first result was given, which a final one must follow."""
+        return self._before is not None and self._before.end_ns == end_ns
 
     def _is_said(self, begin_ns: int, end_ns: int) -> bool:
         """Tell whether there are words or a voice; where nothing was heard at all, a face is enough."""

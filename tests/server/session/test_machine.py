@@ -117,6 +117,9 @@ def make_machine(driver_of: type) -> type[RuleBasedStateMachine]:
             windows, utterances = self.driver.finals, [one for one in self.driver.utterances if one.is_final]
             for plans in (windows, utterances):
                 assert [plan.index for plan in plans] == list(range(len(plans)))
+            everything = (*self.driver.plans, *self.driver.utterances)
+            named = [{(type(plan), plan.index) for plan in plans} for plans in ((*windows, *utterances), everything)]
+            assert named[0] == named[1], "what had a first result has a final one"
             for before, after in pairwise(utterances):
                 assert before.start_ns <= before.end_ns <= after.start_ns
             shown = {id(span) for plan in (*windows, *utterances) if plan.words for span in plan.words.spans}

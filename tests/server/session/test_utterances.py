@@ -181,6 +181,13 @@ def test_a_sentence_beside_a_muted_microphone_has_a_result_at_once(session, audi
     assert [(one.is_final, one.words.text) for one in driver.utterances] == [(False, "Still there?")]
 
 
+def test_a_first_result_is_followed_by_a_final_one_whatever_comes(session, audio, video):
+    driver = session(A, V, lateness_ns=5_000 * MS).send(*video(3, 5), end(1_000))
+    assert [one.is_final for one in driver.utterances] == [False], "faces alone, as no audio has come"
+    driver.send(*audio(speech(length_ms=3_000), [100]), Close())
+    assert [(one.index, one.is_final) for one in driver.utterances][-1] == (0, True)
+
+
 def test_words_without_times_are_placed_where_the_session_is(session, audio):
     sound = audio(speech((0, 3_000), length_ms=4_000), [100])
     untimed = Media(T, 0, 0, b"hello there", has_time=False)

@@ -21,6 +21,7 @@ from server.inference.repository import local_tokenizer
 from server.inference.select import open_engine
 from server.inference.tokenizer import Tokenizer
 from server.live.front import Front
+from server.media.clip_decoders import ClipDecoders
 from server.media.faces import HaarDetector
 from server.media.pump import MediaPump
 from server.rpc.auth import TokenInterceptor
@@ -81,7 +82,9 @@ async def running_server(settings: ServerSettings) -> AsyncIterator[Running]:
         stack.push_async_callback(encoders.close)
         pump = MediaPump()
         stack.push_async_callback(pump.close)
-        front = Front(engine, reason, models, encoders, pump, HaarDetector(), settings.limits)
+        clips = ClipDecoders()
+        stack.push_async_callback(clips.close)
+        front = Front(engine, reason, models, encoders, pump, clips, HaarDetector(), settings.limits)
         running = await _listen(settings, front)
         stack.push_async_callback(_stop, running, settings.drain_s)
         _settle_memory()

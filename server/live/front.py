@@ -1,4 +1,4 @@
-"""What all calls share: the engine, the batchers, the media thread, and the admission of sessions."""
+"""What all calls share: the engine, the batchers, the decoders, and the admission of sessions."""
 
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -9,6 +9,7 @@ from server.inference.encoders import Encoders
 from server.inference.engine import Engine, LoadedModel
 from server.live.events import CloseReason, Notice, NoticeType
 from server.live.runner import Patience, SessionRunner
+from server.media.clip_decoders import ClipDecoders
 from server.media.faces import FaceDetector
 from server.media.pump import MediaPump
 from server.media.session_media import MediaSettings, SessionMedia
@@ -29,6 +30,7 @@ class Front:
     models: list[LoadedModel]
     encoders: Encoders
     pump: MediaPump
+    clips: ClipDecoders
     detector: FaceDetector
     limits: SessionLimits
     sessions: dict[str, SessionRunner] = field(default_factory=dict)

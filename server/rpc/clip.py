@@ -55,7 +55,7 @@ async def _analyze_messages(front: Front, config: clip_pb2.ClipConfig, requests:
 
 async def _analyze_file(front: Front, file: clip_pb2.MediaFile, requests: AsyncIterator[Request]) -> Response:
     with front.file():
-        async with opened_file(file, requests, front.limits) as opened:
+        async with opened_file(file, requests, front.limits, front.clips) as opened:
             session = front.session(opened.settings, opened.media, RECORDED)
             async with session as (_, runner), play(opened, runner):
                 return await _collect(front, runner)

@@ -2,32 +2,29 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from itertools import islice
 
 from moodstream.v1 import clip_pb2
 
 from contract.timing import NS_PER_S, samples_to_ns
 from server.live.events import CloseReason
 from server.live.runner import SessionRunner
-from server.media.clip import Clip, ClipAudio, ClipFrame, read_clip
+from server.media.clip import ClipAudio, ClipFrame
+from server.media.clip_decoders import ClipDecoders, DecodedClip
 from server.media.session_media import MediaSettings
 from server.rpc import convert
 from server.session.core import SessionSettings
 from server.session.messages import EndOfUtterance, Media, Modality
 from server.settings import SessionLimits
 
-_PIECES_PER_TURN = 8
-"""Pieces that are decoded in one hand-over to a thread."""
-
 
 @dataclass(frozen=True)
 class OpenedFile:
     """A media file that can be played, and the settings of its session."""
 
-    clip: Clip
+    clip: DecodedClip
     settings: SessionSettings
     media: MediaSettings
     timed_text: tuple[tuple[int, Media | EndOfUtterance], ...]
@@ -36,7 +33,10 @@ class OpenedFile:
 
 @asynccontextmanager
 async def opened_file(
-    file: clip_pb2.MediaFile, requests: AsyncIterator[clip_pb2.AnalyzeClipRequest], limits: SessionLimits
+    file: clip_pb2.MediaFile,
+    requests: AsyncIterator[clip_pb2.AnalyzeClipRequest],
+    limits: SessionLimits,
+    decoders: ClipDecoders,
 ) -> AsyncIterator[OpenedFile]:
     """Receive and open a file.
 
@@ -46,14 +46,12 @@ async def opened_file(
     """
     timed_text = _timed_text(file, limits)
     data = await _receive(requests, limits)
-    clip = await asyncio.to_thread(read_clip, data, limits.max_clip_ns, limits.max_clip_bytes)
-    try:
+    async with decoders.open(data, limits.max_clip_bytes, limits.max_clip_ns, limits.max_clip_cpu_s) as clip:
+        del data
         present = {Modality.AUDIO: clip.audio, Modality.VIDEO: clip.video, Modality.TEXT: timed_text or None}
         modalities = frozenset(modality for modality, one in present.items() if one is not None)
         settings = SessionSettings(modalities, final_only=True, max_gap_ns=limits.max_clip_ns)
         yield OpenedFile(clip, settings, MediaSettings(clip.audio, clip.video), timed_text)
-    finally:
-        clip.close()
 
 
 @asynccontextmanager
@@ -68,19 +66,17 @@ async def play(opened: OpenedFile, runner: SessionRunner) -> AsyncIterator[None]
 
 
 async def _play(opened: OpenedFile, runner: SessionRunner) -> None:
-    pieces = iter(opened.clip)
     text = deque(opened.timed_text)
     sequences = {Modality.AUDIO: 0, Modality.VIDEO: 0}
     try:
-        while turn := await asyncio.to_thread(_next_pieces, pieces):
-            for piece in turn:
-                # Words must be there before the audio that makes their window final.
-                end_ns = _end_of(piece, opened.clip)
-                while text and text[0][0] <= end_ns:
-                    await runner.receive(text.popleft()[1])
-                modality = Modality.AUDIO if isinstance(piece, ClipAudio) else Modality.VIDEO
-                await runner.receive(Media(modality, sequences[modality], piece.start_offset_ns, piece.data))
-                sequences[modality] += 1
+        async for piece in opened.clip:
+            # Words must be there before the audio that makes their window final.
+            end_ns = _end_of(piece, opened.clip)
+            while text and text[0][0] <= end_ns:
+                await runner.receive(text.popleft()[1])
+            modality = Modality.AUDIO if isinstance(piece, ClipAudio) else Modality.VIDEO
+            await runner.receive(Media(modality, sequences[modality], piece.start_offset_ns, piece.data))
+            sequences[modality] += 1
         for _, item in text:
             await runner.receive(item)
         runner.finish(CloseReason.CLIENT)
@@ -89,11 +85,7 @@ async def _play(opened: OpenedFile, runner: SessionRunner) -> None:
         runner.fail(error)
 
 
-def _next_pieces(pieces: Iterator[ClipAudio | ClipFrame]) -> list[ClipAudio | ClipFrame]:
-    return list(islice(pieces, _PIECES_PER_TURN))
-
-
-def _end_of(piece: ClipAudio | ClipFrame, clip: Clip) -> int:
+def _end_of(piece: ClipAudio | ClipFrame, clip: DecodedClip) -> int:
     if isinstance(piece, ClipFrame) or clip.audio is None:
         return piece.start_offset_ns
     return piece.start_offset_ns + samples_to_ns(len(piece.samples), clip.audio.sample_rate)

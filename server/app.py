@@ -21,6 +21,7 @@ from server.inference.repository import local_tokenizer
 from server.inference.select import open_engine
 from server.inference.tokenizer import Tokenizer
 from server.live.front import Front
+from server.media.clip_decoders import ClipDecoders
 from server.media.faces import HaarDetector
 from server.media.pump import MediaPump
 from server.media.voice import VoiceDetector, VoiceDetectorMissingError
@@ -82,7 +83,10 @@ async def running_server(settings: ServerSettings) -> AsyncIterator[Running]:
         stack.push_async_callback(encoders.close)
         pump = MediaPump()
         stack.push_async_callback(pump.close)
-        front = Front(engine, reason, models, encoders, pump, HaarDetector(), settings.limits, _voice_detector())
+        clips = ClipDecoders()
+        stack.push_async_callback(clips.close)
+        detector = HaarDetector()
+        front = Front(engine, reason, models, encoders, pump, clips, detector, settings.limits, _voice_detector())
         running = await _listen(settings, front)
         stack.push_async_callback(_stop, running, settings.drain_s)
         _settle_memory()

@@ -53,6 +53,8 @@ class SessionLimits(BaseModel):
     """Bytes of one media file."""
     max_clip_s: Seconds = 600
     """Seconds of one media file."""
+    max_clip_cpu_s: Seconds = 300
+    """Seconds of CPU time that decoding one media file may take."""
 
     @property
     def max_duration_ns(self) -> int:

@@ -1,4 +1,4 @@
-"""What all calls share: the engine, the batchers, the media thread, and the admission of sessions."""
+"""What all calls share: the engine, the batchers, the decoders, and the admission of sessions."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -14,6 +14,7 @@ from server.live.failures import refused
 from server.live.runner import SessionRunner
 from server.live.scoring import Patience
 from server.live.session import Connection, LiveSession
+from server.media.clip_decoders import ClipDecoders
 from server.media.faces import FaceDetector
 from server.media.pump import MediaPump
 from server.media.session_media import MediaSettings, SessionMedia
@@ -37,6 +38,7 @@ class Front:
     models: list[LoadedModel]
     encoders: Encoders
     pump: MediaPump
+    clips: ClipDecoders
     detector: FaceDetector
     limits: SessionLimits
     voice: VoiceDetector | None = None

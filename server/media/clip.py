@@ -4,7 +4,6 @@ It knows nothing of sessions: what comes out goes into an `AudioTrack` and a `Fa
 """
 
 import heapq
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -64,8 +63,7 @@ class Clip:
     """An opened media file; iterate over it once, then close it (or use it in a `with`).
 
     Offset 0 is the earliest timestamp of both streams: they are shifted together, so that lips and voice stay in step.
-    At most one piece of each stream is in memory. It may be closed while another thread is still reading: that thread's
-    iteration ends, where FFmpeg alone would crash.
+    At most one piece of each stream is in memory.
     """
 
     def __init__(
@@ -78,8 +76,6 @@ class Clip:
         self._max_ns = max_duration_ns
         self._channel = channel
         self._audio, self._video = audio, video
-        self._lock = threading.Lock()
-        self._closed = False
         self.audio = None if first_audio is None else _audio_settings(first_audio.frame)
         """How `ClipAudio.data` is encoded; None without audio."""
         self.video = None if first_video is None else _video_settings(first_video.frame)
@@ -93,19 +89,12 @@ class Clip:
         """
         pieces: Iterator[ClipAudio | ClipFrame] = self._pieces()
         merged = heapq.merge(pieces, self._images(), key=lambda item: item.start_offset_ns)
-        while True:
-            with self._lock:
-                item = None if self._closed else next(merged, None)
-            if item is None:
-                return
-            yield item
+        yield from merged
 
     def close(self) -> None:
-        """Release the file; waits for the piece that is being decoded."""
-        self._closed = True
-        with self._lock:
-            for stream in filter(None, (self._audio, self._video)):
-                stream.close()
+        """Release the file."""
+        for stream in filter(None, (self._audio, self._video)):
+            stream.close()
 
     def __enter__(self) -> Self:
         return self

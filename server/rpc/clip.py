@@ -71,7 +71,7 @@ async def _analyze_file(front: Front, file: clip_pb2.MediaFile, requests: AsyncI
     results = result_settings(file.results, "config.file.results")
     with front.file():
         async with (
-            opened_file(file, requests, front.limits) as opened,
+            opened_file(file, requests, front.limits, front.clips) as opened,
             front.session(opened.settings, opened.media, RECORDED, results.smoothing_ns) as connection,
             playing(opened.clip, opened.text, connection.session.runner),
         ):

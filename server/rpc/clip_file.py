@@ -9,7 +9,7 @@ from moodstream.v1 import clip_pb2
 
 from contract.timing import NS_PER_S
 from server.live.failures import refused
-from server.media.clip import Clip, read_clip
+from server.media.clip_decoders import ClipDecoders, DecodedClip
 from server.media.errors import MediaError
 from server.media.session_media import MediaSettings
 from server.rpc.requests import endpointing_of, interval_of, text_media, to_ns, with_faces
@@ -23,7 +23,7 @@ from server.settings import SessionLimits
 class OpenedFile:
     """A media file that can be played, and the settings of its session."""
 
-    clip: Clip
+    clip: DecodedClip
     settings: SessionSettings
     media: MediaSettings
     text: tuple[Media | EndOfUtterance, ...]
@@ -32,7 +32,10 @@ class OpenedFile:
 
 @asynccontextmanager
 async def opened_file(
-    file: clip_pb2.MediaFile, requests: AsyncIterator[clip_pb2.AnalyzeClipRequest], limits: SessionLimits
+    file: clip_pb2.MediaFile,
+    requests: AsyncIterator[clip_pb2.AnalyzeClipRequest],
+    limits: SessionLimits,
+    decoders: ClipDecoders,
 ) -> AsyncIterator[OpenedFile]:
     """Receive and open a file.
 
@@ -43,25 +46,24 @@ async def opened_file(
     endpointing_ns = endpointing_of(file, "config.file")
     text = _text(file, limits)
     data = await _receive(requests, limits)
+    channel = file.audio_channel if file.HasField("audio_channel") else None
+    bounds = limits.max_clip_bytes, limits.max_clip_ns, limits.max_clip_cpu_s
     try:
-        channel = file.audio_channel if file.HasField("audio_channel") else None
-        clip = await asyncio.to_thread(read_clip, data, limits.max_clip_ns, limits.max_clip_bytes, channel)
+        async with decoders.open(data, *bounds, channel) as clip:
+            del data
+            present = {Modality.AUDIO: clip.audio, Modality.VIDEO: clip.video, Modality.TEXT: text or None}
+            modalities = frozenset(modality for modality, one in present.items() if one is not None)
+            settings = SessionSettings(
+                modalities,
+                interval_ns=interval_ns,
+                endpointing_ns=endpointing_ns,
+                is_recorded=True,
+                max_gap_ns=limits.max_clip_ns,
+            )
+            video = None if clip.video is None else with_faces(clip.video, file, "config.file")
+            yield OpenedFile(clip, settings, MediaSettings(clip.audio, video), text)
     except MediaError as error:
         raise refused(Reason.MEDIA_UNDECODABLE, str(error), "data") from error
-    try:
-        present = {Modality.AUDIO: clip.audio, Modality.VIDEO: clip.video, Modality.TEXT: text or None}
-        modalities = frozenset(modality for modality, one in present.items() if one is not None)
-        settings = SessionSettings(
-            modalities,
-            interval_ns=interval_ns,
-            endpointing_ns=endpointing_ns,
-            is_recorded=True,
-            max_gap_ns=limits.max_clip_ns,
-        )
-        video = None if clip.video is None else with_faces(clip.video, file, "config.file")
-        yield OpenedFile(clip, settings, MediaSettings(clip.audio, video), text)
-    finally:
-        clip.close()
 
 
 async def _receive(requests: AsyncIterator[clip_pb2.AnalyzeClipRequest], limits: SessionLimits) -> bytes:

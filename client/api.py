@@ -169,11 +169,15 @@ class MoodstreamClient:
         effective = SessionConfig()
         effective.CopyFrom(config)
         effective.resumable = resume
-        live = LiveStream(self._open_stream, self.target, effective, timeout_s)
+        live = LiveStream(self._open_stream, self._is_reachable, self.target, effective, timeout_s)
         async with aclosing(live.run(source)) as responses:
             async for response in responses:
                 if (kind := response.WhichOneof("response")) is not None:
                     yield getattr(response, kind)
+
+    def _is_reachable(self) -> bool:
+        """Whether the channel is connected, or was: a server that no connection can be made to is another matter."""
+        return self._channel.get_state() != grpc.ChannelConnectivity.TRANSIENT_FAILURE
 
     def _open_stream(self, timeout_s: float | None) -> Call:
         return self._stub.StreamSentiment(timeout=timeout_s, metadata=self._metadata)

@@ -17,11 +17,14 @@ from moodstream.v1.session_pb2 import (
 
 from client.clip import Media, stream_request
 from client.durations import NS_PER_S, to_ns
-from client.errors import MoodstreamError, NotResumedError, StatusWatch, StreamEndedError
+from client.errors import MoodstreamError, NotResumedError, ServerUnreachableError, StatusWatch, StreamEndedError
 from client.outbox import Outbox
 
 _RETRY_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Pauses between the tries to connect again; the last one repeats."""
+
+_BEGIN_S: Final = 5.0
+"""How long it is tried to begin a session whose connection was lost before it had started."""
 
 Call = grpc.aio.StreamStreamCall[StreamSentimentRequest, StreamSentimentResponse]
 OpenCall = Callable[[float | None], Call]
@@ -31,8 +34,16 @@ OpenCall = Callable[[float | None], Call]
 class LiveStream:
     """The state of one session that outlives its connections."""
 
-    def __init__(self, open_call: OpenCall, target: str, config: SessionConfig, timeout_s: float | None) -> None:
+    def __init__(
+        self,
+        open_call: OpenCall,
+        is_reachable: Callable[[], bool],
+        target: str,
+        config: SessionConfig,
+        timeout_s: float | None,
+    ) -> None:
         self._open_call = open_call
+        self._is_reachable = is_reachable
         self._target = target
         self._config = config
         self._ends_at = None if timeout_s is None else time.monotonic() + timeout_s
@@ -157,6 +168,10 @@ class LiveStream:
 
     def _can_retry(self, error: MoodstreamError, lost_at: float) -> bool:
         is_lost = isinstance(error, StreamEndedError) or error.code == grpc.StatusCode.UNAVAILABLE
+        if not self._started.is_set():
+            # Nothing has been sent yet: the session can simply begin again, if a server was there at all.
+            is_begun = self._config.resumable and isinstance(error, ServerUnreachableError) and self._is_reachable()
+            return is_begun and time.monotonic() < lost_at + _BEGIN_S
         in_time = time.monotonic() < lost_at + self._window_s
         return bool(self._token) and is_lost and in_time and not isinstance(error, NotResumedError)
 

@@ -1,8 +1,8 @@
 """The text teacher: a sentence encoder fine-tuned for polarity, emotion and score at once.
 
-Its lower layers stay as they were; one head a task reads the mean state of the upper ones. Sentences of similar length
-go together, and every second one comes as a recogniser would write it. Training can stop after any step and go on from
-its checkpoint: the order of the batches depends on seed and epoch alone.
+Its lower layers stay as they were, so their states are computed once and kept; one head a task reads the mean state of
+the upper ones. Sentences of similar length go together, and a share of them come as a recogniser would write them.
+Training can stop after any step and go on from its checkpoint: the batches' order depends on seed and epoch alone.
 """
 
 import json
@@ -35,16 +35,16 @@ class TextRecipe:
 
     epochs: int = 2
     batch: int = 32
-    learning_rate: float = 6e-5
+    learning_rate: float = 8e-5
     """Of the encoder's upper layers, at its peak."""
     head_learning_rate: float = 1e-3
     warm_up: float = 0.08
     """Share of the steps."""
     weight_decay: float = 0.01
-    frozen_layers: int = 6
+    frozen_layers: int = 8
     """The lowest, and the embeddings, stay as they are."""
     recogniser_share: float = 0.4
-    """Of the sentences, drawn anew in each epoch, that come in recogniser's style."""
+    """Of the sentences, that come in recogniser's style."""
     emotion_weight: float = 0.7
     score_weight: float = 2.0
     seed: int = 0
@@ -96,37 +96,60 @@ class TextOutput:
 class TextTeacher(nn.Module):
     """Texts -> TextOutput."""
 
-    def __init__(self, folder: Path, frozen_layers: int = 6) -> None:
-        """Read the encoder and its tokenizer from `folder`."""
+    def __init__(self, folder: Path, frozen_layers: int = 8) -> None:
+        """Read the encoder and its tokenizer from `folder`: an MPNet (Song et al. 2020)."""
         super().__init__()
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         self.encoder: Any = AutoModel.from_pretrained(folder, add_pooling_layer=False)
-        width: int = self.encoder.config.hidden_size
+        self.width: int = self.encoder.config.hidden_size
         self.dropout = nn.Dropout(0.1)
-        self.polarity = nn.Linear(width, len(POLARITIES))
-        self.emotion = nn.Linear(width, len(EMOTIONS))
-        self.score = nn.Linear(width, 1)
+        self.polarity = nn.Linear(self.width, len(POLARITIES))
+        self.emotion = nn.Linear(self.width, len(EMOTIONS))
+        self.score = nn.Linear(self.width, 1)
         self.encoder.requires_grad_(False)
-        self.upper: list[nn.Module] = list(self.encoder.encoder.layer[frozen_layers:])
-        for layer in self.upper:
+        layers: list[nn.Module] = list(self.encoder.encoder.layer)
+        self.lower_layers, self.upper_layers = layers[:frozen_layers], layers[frozen_layers:]
+        for layer in self.upper_layers:
             layer.requires_grad_(True)
 
     def train(self, mode: bool = True) -> "TextTeacher":
         """Switch dropout on in the layers that learn, and only there."""
         super().train(mode)
         self.encoder.train(False)
-        for layer in self.upper:
+        for layer in self.upper_layers:
             layer.train(mode)
         return self
 
-    def forward(self, texts: Sequence[str]) -> TextOutput:
-        """See the class."""
-        tokens = self.tokenizer(list(texts), truncation=True, max_length=MAX_TOKENS, padding=True, return_tensors="pt")
-        states = self.encoder(**tokens).last_hidden_state
-        mask = tokens["attention_mask"].unsqueeze(-1).float()
-        pooled = (states * mask).sum(1) / mask.sum(1)
+    def tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the ids of each text, at most MAX_TOKENS."""
+        ids: list[list[int]] = self.tokenizer(list(texts), truncation=True, max_length=MAX_TOKENS)["input_ids"]
+        return ids
+
+    @torch.no_grad()
+    def lower(self, ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """Return the states of the last frozen layer [B, T, D], and their mask [B, T]."""
+        padding: int = self.encoder.config.pad_token_id
+        rows = nn.utils.rnn.pad_sequence([torch.tensor(row) for row in ids], True, padding)
+        mask = nn.utils.rnn.pad_sequence([torch.ones(len(row)) for row in ids], True)
+        return self._through(self.lower_layers, self.encoder.embeddings(input_ids=rows), mask), mask
+
+    def upper(self, states: Tensor, mask: Tensor) -> TextOutput:
+        """Go on from the states of the last frozen layer [B, T, D]."""
+        states = self._through(self.upper_layers, states, mask)
+        pooled = (states * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
         read = self.dropout(pooled)
         return TextOutput(self.polarity(read), self.emotion(read), self.score(read).squeeze(-1).tanh(), pooled)
+
+    def forward(self, texts: Sequence[str]) -> TextOutput:
+        """See the class."""
+        return self.upper(*self.lower(self.tokens(texts)))
+
+    def _through(self, layers: Sequence[nn.Module], states: Tensor, mask: Tensor) -> Tensor:
+        bias = self.encoder.encoder.compute_position_bias(states)
+        hidden = (1.0 - mask)[:, None, None, :] * torch.finfo(states.dtype).min
+        for layer in layers:
+            states = layer(states, hidden, bias)[0]
+        return states
 
     def learned(self) -> dict[str, Tensor]:
         """Return the state of what learns: a checkpoint without the frozen layers."""
@@ -176,13 +199,45 @@ def losses(output: TextOutput, labels: Labels, recipe: TextRecipe) -> dict[str, 
     }
 
 
+class FrozenStates:
+    """The lower layers' states of N texts in a file in half precision; computed when first asked for."""
+
+    def __init__(self, teacher: TextTeacher, texts: Sequence[str], file: Path) -> None:
+        self.teacher, self.ids = teacher, teacher.tokens(texts)
+        self.end = np.cumsum([len(row) for row in self.ids], dtype=np.int64)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self.values = _mapped(file, (int(self.end[-1]), teacher.width), np.float16)
+        self.there = _mapped(file.with_suffix(".done"), (len(self.ids),), np.uint8)
+
+    def take(self, index: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return states [B, T, D] and their mask [B, T]."""
+        if not self.there[list(index)].all():
+            self._fill(index)
+        rows = [torch.from_numpy(self.values[self._span(i)]).float() for i in index]
+        mask = nn.utils.rnn.pad_sequence([torch.ones(len(row)) for row in rows], True)
+        return nn.utils.rnn.pad_sequence(rows, True), mask
+
+    def _fill(self, index: Sequence[int]) -> None:
+        states, _ = self.teacher.lower([self.ids[i] for i in index])
+        for i, state in zip(index, states, strict=True):
+            self.values[self._span(i)] = state[: len(self.ids[i])].numpy()
+            self.there[i] = 1
+
+    def _span(self, i: int) -> slice:
+        return slice(int(self.end[i]) - len(self.ids[i]), int(self.end[i]))
+
+
 class TextTraining:
     """Fine-tunes a teacher on labelled texts and keeps its checkpoint."""
 
-    def __init__(self, teacher: TextTeacher, texts: Sequence[LabelledText], recipe: TextRecipe, folder: Path) -> None:
+    def __init__(
+        self, teacher: TextTeacher, texts: Sequence[LabelledText], recipe: TextRecipe, folder: Path, states: Path
+    ) -> None:
+        """Go on from the checkpoint in `folder`, if there is one; `states` is the file of the frozen states."""
         self.teacher, self.texts, self.recipe, self.folder = teacher, texts, recipe, folder
         self.labels = Labels.of(texts)
-        upper = [p for layer in teacher.upper for p in layer.parameters()]
+        self.states = FrozenStates(teacher, training_views([text.text for text in texts], recipe), states)
+        upper = [p for layer in teacher.upper_layers for p in layer.parameters()]
         heads = [p for head in (teacher.polarity, teacher.emotion, teacher.score) for p in head.parameters()]
         self.optimizer = torch.optim.AdamW(
             [{"params": upper, "lr": recipe.learning_rate}, {"params": heads, "lr": recipe.head_learning_rate}],
@@ -212,7 +267,7 @@ class TextTraining:
             epoch, place = divmod(self.step, self.steps_per_epoch)
             torch.manual_seed(self.recipe.seed * 1000 + self.step)
             for index in epoch_batches(self.texts, self.recipe.batch, epoch, self.recipe.seed)[place:]:
-                terms = self._one_step(index, epoch)
+                terms = self._one_step(index)
                 self.step += 1
                 after_step(self.step, terms)
                 if self.step % save_every == 0 or self.step == self.total:
@@ -234,20 +289,19 @@ class TextTraining:
         self.optimizer.load_state_dict(state["optimizer"])
         log.info("going on from step %d", self.step)
 
-    def _one_step(self, index: list[int], epoch: int) -> dict[str, float]:
+    def _one_step(self, index: list[int]) -> dict[str, float]:
         recipe = self.recipe
         self.teacher.train()
         share = self._pace()
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * share
-        views = [training_view(self.texts[i].text, i, epoch, recipe) for i in index]
-        terms = losses(self.teacher(views), self.labels.take(index), recipe)
-        total = sum(term.mean() for term in terms.values())
+        terms = losses(self.teacher.upper(*self.states.take(index)), self.labels.take(index), recipe)
+        total = torch.stack([term.mean() for term in terms.values()]).sum()
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[union-attr, no-untyped-call]
+        total.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimizer.step()
-        return {name: float(term.mean()) for name, term in terms.items()}
+        return {name: float(term.detach().mean()) for name, term in terms.items()}
 
     def _pace(self) -> float:
         """Linear warm-up, then linear to zero."""
@@ -255,9 +309,13 @@ class TextTraining:
         return min((self.step + 1) / warm, (self.total - self.step) / max(1, self.total - warm))
 
 
-def training_view(text: str, number: int, epoch: int, recipe: TextRecipe) -> str:
-    """Return the text, or as a recogniser writes it; the same for the same number, epoch and seed."""
-    generator = np.random.default_rng((recipe.seed, epoch, number))
+def training_views(texts: Sequence[str], recipe: TextRecipe) -> list[str]:
+    """Return the texts, a share of them as a recogniser writes them; the same for the same texts and seed."""
+    return [_training_view(text, number, recipe) for number, text in enumerate(texts)]
+
+
+def _training_view(text: str, number: int, recipe: TextRecipe) -> str:
+    generator = np.random.default_rng((recipe.seed, number))
     if generator.random() >= recipe.recogniser_share:
         return text
     return recogniser_style(text, generator) or text
@@ -282,3 +340,10 @@ def _targets(targets: Sequence[Target | None], classes: int) -> tuple[Tensor, Te
     nothing = Target((0.0,) * classes, (False,) * classes)
     known = [target or nothing for target in targets]
     return torch.tensor([t.probabilities for t in known]), torch.tensor([t.among for t in known])
+
+
+def _mapped(file: Path, shape: tuple[int, ...], dtype: type[Any]) -> Any:
+    """Return an array over a file, which is made, full of zeros, where it is not there."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    fits = file.is_file() and file.stat().st_size == size
+    return np.memmap(file, dtype=dtype, mode="r+" if fits else "w+", shape=shape)

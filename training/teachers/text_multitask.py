@@ -33,7 +33,7 @@ _POOL: Final = 50
 class TextRecipe:
     """How the encoder is fine-tuned."""
 
-    epochs: int = 2
+    epochs: float = 2.0
     batch: int = 32
     learning_rate: float = 8e-5
     """Of the encoder's upper layers, at its peak."""
@@ -259,14 +259,15 @@ class TextTraining:
     @property
     def total(self) -> int:
         """Steps of the whole training."""
-        return self.recipe.epochs * self.steps_per_epoch
+        return round(self.recipe.epochs * self.steps_per_epoch)
 
     def run(self, after_step: Callable[[int, dict[str, float]], None], save_every: int = 150) -> None:
         """Train to the end; `after_step(step, terms)` is called after every step."""
         while self.step < self.total:
             epoch, place = divmod(self.step, self.steps_per_epoch)
             torch.manual_seed(self.recipe.seed * 1000 + self.step)
-            for index in epoch_batches(self.texts, self.recipe.batch, epoch, self.recipe.seed)[place:]:
+            batches = epoch_batches(self.texts, self.recipe.batch, epoch, self.recipe.seed)
+            for index in batches[place : place + self.total - self.step]:
                 terms = self._one_step(index)
                 self.step += 1
                 after_step(self.step, terms)

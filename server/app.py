@@ -20,10 +20,10 @@ from server.inference.engine import LoadedModel
 from server.inference.repository import local_tokenizer
 from server.inference.select import open_engine
 from server.inference.tokenizer import Tokenizer
+from server.live.front import Front
 from server.media.faces import HaarDetector
 from server.media.pump import MediaPump
 from server.rpc.auth import TokenInterceptor
-from server.rpc.front import Front
 from server.rpc.kserve import kserve_handler
 from server.rpc.service import SentimentService
 from server.settings import MAX_REQUEST_BYTES, ServerSettings
@@ -109,6 +109,7 @@ async def _stop(running: Running, drain_s: float) -> None:
     await running.health.enter_graceful_shutdown()
     running.front.drain()
     await running.server.stop(drain_s)
+    await running.front.close()
 
 
 def _local_tokenizer(repository: Path, models: list[LoadedModel]) -> Tokenizer | None:

@@ -24,6 +24,12 @@ class SessionLimits:
     max_chunk_ns: int = 5 * NS_PER_S
     idle_timeout_ns: int = 60 * NS_PER_S
     max_gap_ns: int = 60 * NS_PER_S
+    resume_window_ns: int = 30 * NS_PER_S
+    """How long a resumable session is kept after its connection was lost."""
+    max_kept_responses: int = 256
+    """Of a resumable session whose client does not say what it has received: some 4 KiB each."""
+    max_bundle_messages: int = 64
+    """Images and spans in one bundle."""
     max_clips: int = 4
     """Media files that are held in memory at a time."""
     max_clip_bytes: int = 64 * MIB

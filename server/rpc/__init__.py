@@ -1,1 +1,1 @@
-"""The front end's calls: from gRPC to sessions and back. It alone knows the wire contract."""
+"""The calls that clients make, over gRPC. It alone knows the wire; what a session does is in `server.live`."""

@@ -19,7 +19,7 @@ SLOTS: Final[dict[str, tuple[str, ...]]] = {
     "thing": (
         "the report",
         "the contract",
-        "the keys",
+        "my keys",
         "my phone",
         "the tickets",
         "the charger",
@@ -33,7 +33,7 @@ SLOTS: Final[dict[str, tuple[str, ...]]] = {
     "event": ("the concert", "the holidays", "your party", "the match", "our trip", "the summer"),
     "success": (
         "passed my driving test",
-        "got the job",
+        "got the flat",
         "won the match",
         "finished my thesis",
         "got a pay rise",
@@ -48,7 +48,7 @@ SLOTS: Final[dict[str, tuple[str, ...]]] = {
         "crashed the car",
     ),
     "good": ("great", "wonderful", "lovely", "excellent", "really good", "amazing", "perfect", "so much fun"),
-    "bad": ("terrible", "awful", "horrible", "really bad", "disappointing", "a disaster", "useless", "a mess"),
+    "bad": ("dreadful", "awful", "horrible", "really bad", "disappointing", "a disaster", "useless", "a mess"),
     "loss": ("my grandmother", "my dog", "an old friend", "our cat", "my uncle"),
     "animal": ("a spider", "that dog", "the storm", "the noise downstairs", "the dark", "what he might do"),
 }
@@ -143,7 +143,7 @@ FRAMES: Final[dict[tuple[str, str, float], tuple[str, ...]]] = {
         "I'm sorry, I have bad news.",
         "{who} had to go to hospital {past}.",
         "It breaks my heart.",
-        "I wish I had never come here.",
+        "I wish I had stayed at home.",
         "They told me it's over.",
         "I'm not happy here any more.",
         "I thought we would be friends, but she never called.",
@@ -161,7 +161,7 @@ FRAMES: Final[dict[tuple[str, str, float], tuple[str, ...]]] = {
         "It drives me up the wall.",
         "They charged me twice and won't answer my calls.",
         "I can't stand {who} any more.",
-        "Leave me alone!",
+        "Get out and leave me in peace!",
     ),
     ("negative", "neutral", -0.5): (
         "{service} was {bad}.",

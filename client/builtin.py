@@ -67,7 +67,7 @@ def builtin_clip(options: MediaOptions | None = None, text: bool = True) -> Clip
         config.video.CopyFrom(VideoConfig(encoding=VIDEO_ENCODING_JPEG))
         streams.append(frame_messages(thin_out(_jpegs(), options.max_fps)))
     if options.audio:
-        config.audio.CopyFrom(AudioConfig(encoding=AUDIO_ENCODING_PCM_S16LE, sample_rate_hz=AUDIO_RATE_HZ))
+        config.audio.CopyFrom(AudioConfig(encoding=AUDIO_ENCODING_PCM_S16LE, sample_rate_hertz=AUDIO_RATE_HZ))
         streams.append(audio_messages([(0, pcm.tobytes())], options.chunk_ms))
     if not streams:
         raise MediaError(f"{NAME}: nothing to send")

@@ -7,7 +7,7 @@ from typing import Any, Protocol, TextIO
 
 from moodstream.v1.clip_pb2 import AnalyzeClipResponse
 from moodstream.v1.result_pb2 import SCOPE_UTTERANCE, SCOPE_WINDOW, SentimentResult
-from moodstream.v1.session_pb2 import EventType, MediaRejected, SessionClosed, SessionEvent, SessionStarted
+from moodstream.v1.session_pb2 import MediaRejected, SessionClosed, SessionEvent, SessionStarted
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
@@ -16,8 +16,9 @@ from client.api import Message
 from client.clip import Clip
 from client.durations import NS_PER_S, to_ns
 from client.heard import Heard
-from client.jsonlines import message_line, modality_name
+from client.jsonlines import message_line
 from client.latency import Latencies
+from client.names import engine_name, event_name, modality_name
 from client.rows import header, moving_row, utterance_row, window_row
 from client.summary import summary_panel
 
@@ -97,7 +98,7 @@ class TableDisplay:
             case MediaRejected():
                 self._console.print(_rejected_line(message))
             case SessionEvent():
-                name = EventType.Name(message.type).removeprefix("EVENT_TYPE_").lower().replace("_", " ")
+                name = event_name(message.type).replace("_", " ")
                 self._console.print(Text(f"{name}: {message.message}", "magenta"))
             case SessionClosed():
                 self.close()
@@ -112,9 +113,9 @@ class TableDisplay:
         self._console.print(line, no_wrap=True, overflow="crop")
 
     def _start(self, message: SessionStarted) -> None:
-        self._engine = message.engine
+        self._engine = engine_name(message.engine)
         title = Text.assemble((self._clip.name, "bold"), f"  {self._clip.duration_ns / NS_PER_S:.1f} s")
-        title.append(f"  session {message.session_id} on {message.engine}", "dim")
+        title.append(f"  session {message.session_id} on {self._engine}", "dim")
         self._line(title)
         self._line(header(self._width, "server" if self._fast else "latency"))
         if self._console.is_terminal:
@@ -123,14 +124,14 @@ class TableDisplay:
     def _window(self, result: SentimentResult, words: str, latency_ns: int | None) -> None:
         if result.revision == 0:
             self._first.add(latency_ns)
-            self._latency_of[result.id] = to_ns(result.timings.total) if self._fast else latency_ns
-        row = window_row(result, words, self._heard, self._latency_of.get(result.id), self._width)
+            self._latency_of[result.index] = to_ns(result.timings.total) if self._fast else latency_ns
+        row = window_row(result, words, self._heard, self._latency_of.get(result.index), self._width)
         if not result.is_final:
-            self._pending[result.id] = row
+            self._pending[result.index] = row
             return
         self._final.add(latency_ns)
-        self._pending.pop(result.id, None)
-        self._latency_of.pop(result.id, None)
+        self._pending.pop(result.index, None)
+        self._latency_of.pop(result.index, None)
         self._finals.append(result)
         self._heard = words
         self._line(row)
@@ -176,4 +177,4 @@ def print_clip(console: Console, name: str, response: AnalyzeClipResponse, heard
 
 def _rejected_line(rejected: MediaRejected) -> Text:
     sequence = f" {rejected.sequence}" if rejected.HasField("sequence") else ""
-    return Text(f"rejected {modality_name(rejected.modality)}{sequence}: {rejected.status.message}", "yellow")
+    return Text(f"rejected {modality_name(rejected.modality)}{sequence}: {rejected.error.message}", "yellow")

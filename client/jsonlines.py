@@ -4,15 +4,16 @@ Every object has `type`. Times on the session clock are in seconds (`_s`), durat
 unset is null. Labels are keys, in the server's order.
 
     started    session_id, engine, models {name: version}
-    result     scope (window, utterance, session), id, revision, final, start_s, end_s, sentiment, confidence,
+    result     scope (window, utterance, session), id, index, revision, final, start_s, end_s, sentiment, confidence,
                polarities {}, emotions {}, timings_ms {decode, encode, fuse, total} or null,
                modalities {name: {status (used, missing, late, dropped), contribution, coverage, sentiment, emotions {},
                acknowledged_sequence}};
                of a session also words (those of the window's utterance so far) and latency_ms (since the window's last
                sample was to be sent; null unless in real time)
-    rejected   modality, sequence, code (name of the gRPC status), message
+    rejected   modality, sequence, reason, message, field
     event      event, model, message
-    closed     reason, results, totals {modality: {received, used, skipped, late, dropped, rejected}}, summary (result)
+    closed     reason, results, totals {modality: {received, used, skipped, late, dropped, rejected, replaced}},
+               summary (result), error {reason, message, field} or null
     clip       file, windows [result], utterances [result], summary, totals, rejected [], models {}      (`analyze`)
     info       target, version, engine, engine_reason, models [], emotions, polarities, modalities, limits {}  (`info`)
     error      code, message (the last line, when the run failed)
@@ -21,14 +22,11 @@ unset is null. Labels are keys, in the server's order.
 from collections.abc import Iterable
 from typing import Any
 
-import grpc
 from moodstream.v1.clip_pb2 import AnalyzeClipResponse
-from moodstream.v1.media_pb2 import Modality
-from moodstream.v1.result_pb2 import LabelScore, ModalityResult, ModalityStatus, Scope, SentimentResult, StageTimings
+from moodstream.v1.error_pb2 import Error
+from moodstream.v1.result_pb2 import EmotionScore, ModalityResult, PolarityScore, SentimentResult, StageTimings
 from moodstream.v1.service_pb2 import GetServerInfoResponse
 from moodstream.v1.session_pb2 import (
-    CloseReason,
-    EventType,
     MediaRejected,
     ModalityTotals,
     ModelVersion,
@@ -39,26 +37,21 @@ from moodstream.v1.session_pb2 import (
 
 from client.api import Message
 from client.durations import NS_PER_MS, NS_PER_S, to_ns
+from client.names import (
+    close_reason_name,
+    emotion_name,
+    engine_name,
+    error_reason_name,
+    event_name,
+    modality_name,
+    polarity_name,
+    scope_name,
+    status_name,
+)
 
 Json = dict[str, Any]
 
 _DIGITS = 6
-_STATUS_NAMES = {status.value[0]: status.name for status in grpc.StatusCode}
-
-
-def short_name(full_name: str, prefix: str) -> str:
-    """Return the name of an enum's value without its prefix, in lower case: `MODALITY_AUDIO` is `audio`."""
-    return full_name.removeprefix(prefix).lower()
-
-
-def modality_name(modality: "Modality.ValueType") -> str:
-    """Return `audio`, `video` or `text`."""
-    return short_name(Modality.Name(modality), "MODALITY_")
-
-
-def status_name(status: "ModalityStatus.ValueType") -> str:
-    """Return `used`, `missing`, `late` or `dropped`."""
-    return short_name(ModalityStatus.Name(status), "MODALITY_STATUS_")
 
 
 def message_line(message: Message, *, words: str = "", latency_ns: int | None = None) -> Json:
@@ -66,22 +59,28 @@ def message_line(message: Message, *, words: str = "", latency_ns: int | None = 
     match message:
         case SessionStarted():
             models = _models(message.models)
-            return {"type": "started", "session_id": message.session_id, "engine": message.engine, "models": models}
+            return {
+                "type": "started",
+                "session_id": message.session_id,
+                "engine": engine_name(message.engine),
+                "models": models,
+            }
         case SentimentResult():
             latency_ms = None if latency_ns is None else latency_ns / NS_PER_MS
             return {**result_line(message), "words": words, "latency_ms": latency_ms}
         case MediaRejected():
             return {"type": "rejected", **_rejected(message)}
         case SessionEvent():
-            event = short_name(EventType.Name(message.type), "EVENT_TYPE_")
+            event = event_name(message.type)
             return {"type": "event", "event": event, "model": message.model or None, "message": message.message}
         case SessionClosed():
             return {
                 "type": "closed",
-                "reason": short_name(CloseReason.Name(message.reason), "CLOSE_REASON_"),
+                "reason": close_reason_name(message.reason),
                 "results": message.results,
                 "totals": _totals(message.totals),
                 "summary": result_line(message.summary) if message.HasField("summary") else None,
+                "error": _error(message.error) if message.HasField("error") else None,
             }
 
 
@@ -89,16 +88,17 @@ def result_line(result: SentimentResult) -> Json:
     """Return the object of one result."""
     return {
         "type": "result",
-        "scope": short_name(Scope.Name(result.scope), "SCOPE_"),
+        "scope": scope_name(result.scope),
         "id": result.id,
+        "index": result.index,
         "revision": result.revision,
         "final": result.is_final,
         "start_s": to_ns(result.start_offset) / NS_PER_S,
         "end_s": to_ns(result.end_offset) / NS_PER_S,
         "sentiment": round(result.sentiment, _DIGITS) if result.HasField("sentiment") else None,
         "confidence": round(result.confidence, _DIGITS) if result.HasField("confidence") else None,
-        "polarities": _scores(result.polarities),
-        "emotions": _scores(result.emotions),
+        "polarities": _polarities(result.polarities),
+        "emotions": _emotions(result.emotions),
         "modalities": {modality_name(m.modality): _modality(m) for m in result.modalities},
         "timings_ms": _timings(result.timings) if result.HasField("timings") else None,
     }
@@ -125,15 +125,15 @@ def info_line(target: str, info: GetServerInfoResponse) -> Json:
         "type": "info",
         "target": target,
         "version": info.version,
-        "engine": info.engine,
+        "engine": engine_name(info.engine),
         "engine_reason": info.engine_reason or None,
         "models": [
             {"name": m.name, "versions": list(m.versions), "ready": m.ready, "providers": list(m.providers)}
             for m in info.models
         ],
-        "emotions": list(info.emotions),
-        "polarities": list(info.polarities),
-        "modalities": list(info.modalities),
+        "emotions": [emotion_name(one) for one in info.emotions],
+        "polarities": [polarity_name(one) for one in info.polarities],
+        "modalities": [modality_name(one) for one in info.modalities],
         "limits": {
             "max_audio_message_bytes": limits.max_audio_message_bytes,
             "max_video_message_bytes": limits.max_video_message_bytes,
@@ -149,8 +149,12 @@ def info_line(target: str, info: GetServerInfoResponse) -> Json:
     }
 
 
-def _scores(scores: Iterable[LabelScore]) -> dict[str, float]:
-    return {score.label: round(score.probability, _DIGITS) for score in scores}
+def _emotions(scores: Iterable[EmotionScore]) -> dict[str, float]:
+    return {emotion_name(score.emotion): round(score.probability, _DIGITS) for score in scores}
+
+
+def _polarities(scores: Iterable[PolarityScore]) -> dict[str, float]:
+    return {polarity_name(score.polarity): round(score.probability, _DIGITS) for score in scores}
 
 
 def _modality(modality: ModalityResult) -> Json:
@@ -160,7 +164,7 @@ def _modality(modality: ModalityResult) -> Json:
         "contribution": round(modality.contribution, _DIGITS) if modality.HasField("contribution") else None,
         "coverage": round(modality.coverage, _DIGITS),
         "sentiment": round(modality.scores.sentiment, _DIGITS) if has_scores else None,
-        "emotions": _scores(modality.scores.emotions),
+        "emotions": _emotions(modality.scores.emotions),
         "acknowledged_sequence": modality.acknowledged_sequence if modality.HasField("acknowledged_sequence") else None,
     }
 
@@ -179,6 +183,7 @@ def _totals(totals: Iterable[ModalityTotals]) -> dict[str, dict[str, int]]:
             "late": t.late,
             "dropped": t.dropped,
             "rejected": t.rejected,
+            "replaced": t.replaced,
         }
         for t in totals
     }
@@ -188,9 +193,12 @@ def _rejected(rejected: MediaRejected) -> Json:
     return {
         "modality": modality_name(rejected.modality),
         "sequence": rejected.sequence if rejected.HasField("sequence") else None,
-        "code": _STATUS_NAMES.get(rejected.status.code, str(rejected.status.code)),
-        "message": rejected.status.message,
+        **_error(rejected.error),
     }
+
+
+def _error(error: Error) -> Json:
+    return {"reason": error_reason_name(error.reason), "message": error.message, "field": error.field or None}
 
 
 def _models(models: Iterable[ModelVersion]) -> dict[str, str]:

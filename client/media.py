@@ -93,7 +93,7 @@ def open_clip(path: str | Path, transcript: str | None = None, options: MediaOpt
         config.video.CopyFrom(VideoConfig(encoding=VIDEO_ENCODING_JPEG))
         passes.append(lambda: frame_messages(_decode_jpegs(path, found.start_ns, options.max_fps)))
     if found.has_audio and options.audio:
-        config.audio.CopyFrom(AudioConfig(encoding=AUDIO_ENCODING_PCM_S16LE, sample_rate_hz=AUDIO_RATE_HZ))
+        config.audio.CopyFrom(AudioConfig(encoding=AUDIO_ENCODING_PCM_S16LE, sample_rate_hertz=AUDIO_RATE_HZ))
         passes.append(lambda: audio_messages(_decode_pcm(path, found.start_ns), options.chunk_ms))
     if not passes:
         raise MediaError(f"{path}: nothing to send, as the file has {_describe(found)}")

@@ -1,21 +1,25 @@
 """Draws results as lines of text: bars, statuses, one row per window. It knows what a result is, but no terminal."""
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 from moodstream.v1.media_pb2 import MODALITY_AUDIO, MODALITY_TEXT, MODALITY_VIDEO
 from moodstream.v1.result_pb2 import (
     MODALITY_STATUS_DROPPED,
     MODALITY_STATUS_LATE,
     MODALITY_STATUS_USED,
-    LabelScore,
+    EmotionScore,
     ModalityResult,
+    PolarityScore,
     SentimentResult,
 )
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from client.durations import NS_PER_MS, NS_PER_S, to_ns
+from client.names import emotion_name, polarity_name
+
+_Score = TypeVar("_Score", EmotionScore, PolarityScore)
 
 MIN_WIDTH: Final = 80
 POLARITY_WIDTH: Final = 90
@@ -80,8 +84,8 @@ def spark(sentiments: Iterable[float | None]) -> Text:
     return line
 
 
-def top(scores: Sequence[LabelScore]) -> LabelScore | None:
-    """Return the most probable label; None without scores."""
+def top(scores: Sequence[_Score]) -> _Score | None:
+    """Return the most probable class; None without scores."""
     return max(scores, key=lambda score: score.probability, default=None)
 
 
@@ -138,7 +142,7 @@ def utterance_row(result: SentimentResult, width: int) -> Text:
     """Return the row of an utterance, in the columns of the windows."""
     start_s, end_s = to_ns(result.start_offset) / NS_PER_S, to_ns(result.end_offset) / NS_PER_S
     span = f"{start_s:.1f} to {end_s:.1f} s"
-    label = f"utterance {result.id + 1}: {span}"
+    label = f"utterance {result.index + 1}: {span}"
     label = label if cell_len(label) <= _words_cells(width) else span
     row = _join(Text("└─".rjust(7)), Text(_fit(label, _words_cells(width))), *_verdict(result, width))
     row.stylize("italic")
@@ -168,8 +172,11 @@ def _verdict(result: SentimentResult, width: int) -> list[Text]:
     else:
         style = style_of(result.sentiment)
         cells = [Text.assemble(bar(result.sentiment), (f" {result.sentiment:+.2f}", style))]
-        cells.append(Text(_fit(polarity.label, _POLARITY_CELLS), _POLARITY_STYLES.get(polarity.label, "")))
-        label = Text(_fit(emotion.label, _EMOTION_CELLS - 4) + f"{emotion.probability * 100:.0f}%".rjust(4))
+        name = polarity_name(polarity.polarity)
+        cells.append(Text(_fit(name, _POLARITY_CELLS), _POLARITY_STYLES.get(name, "")))
+        label = Text(
+            _fit(emotion_name(emotion.emotion), _EMOTION_CELLS - 4) + f"{emotion.probability * 100:.0f}%".rjust(4)
+        )
     return [*cells[: 2 if width >= POLARITY_WIDTH else 1], label]
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from moodstream.v1.result_pb2 import LabelScore, SentimentResult
+from moodstream.v1.result_pb2 import EmotionScore, SentimentResult
 from moodstream.v1.service_pb2 import GetServerInfoResponse
 from moodstream.v1.session_pb2 import ModalityTotals
 from rich import box
@@ -13,10 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from client.durations import NS_PER_S, to_ns
-from client.jsonlines import modality_name
+from client.names import emotion_name, engine_name, modality_name, polarity_name
 from client.rows import bar, spark, style_of, top
 
-_TOTALS = ("received", "used", "skipped", "late", "dropped", "rejected")
+_TOTALS = ("received", "used", "skipped", "replaced", "late", "dropped", "rejected")
 _BAD_TOTALS = ("late", "dropped", "rejected")
 _EMOTION_CELLS = 12
 
@@ -57,10 +57,10 @@ def info_panel(target: str, info: GetServerInfoResponse, width: int) -> Panel:
         models.add_row(model.name, ", ".join(model.versions), ready, ", ".join(model.providers))
     limits = info.limits
     notes = {
-        "engine": info.engine + (f" ({info.engine_reason})" if info.engine_reason else ""),
-        "emotions": ", ".join(info.emotions),
-        "polarities": ", ".join(info.polarities),
-        "modalities": ", ".join(info.modalities),
+        "engine": engine_name(info.engine) + (f" ({info.engine_reason})" if info.engine_reason else ""),
+        "emotions": ", ".join(map(emotion_name, info.emotions)),
+        "polarities": ", ".join(map(polarity_name, info.polarities)),
+        "modalities": ", ".join(map(modality_name, info.modalities)),
         "sessions": f"at most {limits.max_sessions}, each at most {_span(to_ns(limits.max_session_duration))}",
         "messages": f"audio at most {_size(limits.max_audio_message_bytes)}, "
         f"images {_size(limits.max_video_message_bytes)}, words {_size(limits.max_text_message_bytes)}",
@@ -77,16 +77,20 @@ def _sentiment_lines(summary: SentimentResult | None, finals: Sequence[Sentiment
     if summary is None or polarity is None:
         return Text("No window had data.", "yellow")
     style = f"bold {style_of(summary.sentiment)}"
-    line = Text.assemble(bar(summary.sentiment, 25), (f"  {summary.sentiment:+.2f}  {polarity.label}", style))
+    line = Text.assemble(
+        bar(summary.sentiment, 25), (f"  {summary.sentiment:+.2f}  {polarity_name(polarity.polarity)}", style)
+    )
     line.append(f"  (confidence {summary.confidence * 100:.0f}%)", "dim")
     return line.append("\n\n").append_text(spark(course[-(width - 6) :]))
 
 
-def _emotion_table(emotions: Iterable[LabelScore]) -> Table:
+def _emotion_table(emotions: Iterable[EmotionScore]) -> Table:
     table = Table.grid(padding=(0, 1))
     for score in sorted(emotions, key=lambda score: -score.probability):
         blocks = "█" * round(score.probability * _EMOTION_CELLS)
-        table.add_row(score.label, Text(blocks.ljust(_EMOTION_CELLS), "cyan"), f"{score.probability * 100:3.0f}%")
+        table.add_row(
+            emotion_name(score.emotion), Text(blocks.ljust(_EMOTION_CELLS), "cyan"), f"{score.probability * 100:3.0f}%"
+        )
     return table
 
 

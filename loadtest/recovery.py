@@ -106,7 +106,7 @@ def judge(victim: str, killed_ns: int, arrivals: Sequence[Arrival], right: Seque
 
 def _same(result: SentimentResult, expected: SentimentResult) -> bool:
     statuses = [one.status for one in result.modalities] == [one.status for one in expected.modalities]
-    return result.id == expected.id and statuses and abs(result.sentiment - expected.sentiment) <= TOLERANCE
+    return result.index == expected.index and statuses and abs(result.sentiment - expected.sentiment) <= TOLERANCE
 
 
 def _victim(server: SpawnedServer, victim: str) -> psutil.Process:

@@ -13,6 +13,7 @@ from moodstream.v1.result_pb2 import SentimentResult
 from client.api import MoodstreamClient
 from client.builtin import builtin_clip
 from client.durations import NS_PER_S
+from client.names import engine_name
 from client.pacing import Pacer
 from loadtest.metrics import Record
 from loadtest.processes import ProcessTree, SpawnedServer, spawned_server
@@ -78,7 +79,7 @@ async def _run(
     progress: Callable[[float], None],
 ) -> Report:
     async with MoodstreamClient(server.target, server.token) as client:
-        engine = (await client.info()).engine
+        engine = engine_name((await client.info()).engine)
     seconds = schedules[0].duration_ns / NS_PER_S
     own = ProcessTree(os.getpid(), children=False)
     # A collection over the whole heap would stop every session for tens of milliseconds.

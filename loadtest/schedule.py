@@ -11,7 +11,14 @@ from typing import Final
 
 import numpy as np
 from moodstream.v1.media_pb2 import AudioChunk, TextSpan, VideoFrame
-from moodstream.v1.session_pb2 import CloseSession, EndOfModality, EndOfUtterance, SessionConfig, StreamSentimentRequest
+from moodstream.v1.session_pb2 import (
+    CloseSession,
+    EndOfModality,
+    EndOfUtterance,
+    ResultConfig,
+    SessionConfig,
+    StreamSentimentRequest,
+)
 from numpy.typing import NDArray
 
 from client.clip import Clip, Timed, stream_request
@@ -54,7 +61,7 @@ class Schedule:
         if self.duration_ns <= 0:
             raise ValueError(f"a session must last at least {HOP_NS / NS_PER_S} s, got {seconds}")
         self.windows = self.duration_ns // HOP_NS
-        config = SessionConfig(final_only=final_only)
+        config = SessionConfig(results=ResultConfig(final_only=final_only))
         config.MergeFrom(clip.config)
         self.config = StreamSentimentRequest(config=config).SerializeToString()
         self._period_ns = -(-clip.duration_ns // HOP_NS) * HOP_NS

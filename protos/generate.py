@@ -20,8 +20,8 @@ PACKAGE = "moodstream/v1"
 
 def _protoc(*flags: str) -> None:
     sources = sorted(str(path) for path in (ROOT / PACKAGE).glob("*.proto"))
-    # google/protobuf ships with grpcio-tools, google/rpc with googleapis-common-protos.
-    includes = [str(ROOT), str(files("grpc_tools") / "_proto"), str(files("google.rpc") / ".." / "..")]
+    # google/protobuf ships with grpcio-tools.
+    includes = [str(ROOT), str(files("grpc_tools") / "_proto")]
     status = protoc.main(["protoc", *(f"-I{path}" for path in includes), *flags, *sources])
     if status:
         raise SystemExit(status)

@@ -118,6 +118,7 @@ async def _stop(running: Running, drain_s: float) -> None:
     await running.health.enter_graceful_shutdown()
     running.front.drain()
     await running.server.stop(drain_s)
+    await running.front.close()
 
 
 def _local_tokenizer(repository: Path, models: list[LoadedModel]) -> Tokenizer | None:

@@ -41,6 +41,12 @@ class SessionLimits(BaseModel):
     """Seconds without a message after which a session is closed."""
     max_gap_s: Seconds = 60
     """Seconds by which offsets of a stream may jump ahead."""
+    resume_window_s: Seconds = 30
+    """Seconds that a resumable session is kept after its connection was lost."""
+    max_kept_responses: PositiveInt = 256
+    """Responses kept of a resumable session whose client does not say what it has received: some 4 KiB each."""
+    max_bundle_messages: PositiveInt = 64
+    """Images and spans in one bundle."""
     max_clips: PositiveInt = 4
     """Media files that are held in memory at a time."""
     max_clip_bytes: PositiveInt = 64 * MIB
@@ -69,6 +75,11 @@ class SessionLimits(BaseModel):
     def max_gap_ns(self) -> int:
         """`max_gap_s` in nanoseconds."""
         return round(self.max_gap_s * NS_PER_S)
+
+    @property
+    def resume_window_ns(self) -> int:
+        """`resume_window_s` in nanoseconds."""
+        return round(self.resume_window_s * NS_PER_S)
 
     @property
     def max_clip_ns(self) -> int:

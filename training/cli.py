@@ -11,8 +11,8 @@ import typer
 from rich.logging import RichHandler
 
 from training.checkpoints import CheckpointMissingError
+from training.commands import add_commands
 from training.data.folder import DATA_VARIABLE, DataMissingError, data_root
-from training.distill.cli import add_commands
 from training.recipes.run import Run
 from training.teachers.fetch import PACKAGES, TeacherError, fetch_teacher, teacher_folder
 
@@ -65,7 +65,7 @@ _TOKENIZER: Final = REPOSITORY / "tokenizer/1/tokenizer.json"
 def tokenizer(data: Data = None, out: TokenizerFile = _TOKENIZER) -> None:
     """Train the word-piece tokenizer. Its hash ties every text model to it: retrain those afterwards."""
     from training.data.corpora import training_sentences
-    from training.tokenizer import train_tokenizer
+    from training.data.tokenizer import train_tokenizer
 
     with _clear_errors():
         trained = train_tokenizer(sentence.text for sentence in training_sentences(data_root(data)))
@@ -185,8 +185,8 @@ def export(
 ) -> None:
     """Write the model repository; with --checkpoints, refuses to where a graph differs from PyTorch by over 1e-4."""
     _start(threads=1)
-    from training.cards import render_cards
-    from training.export import export_students, rewrite_configs
+    from training.export.cards import render_cards
+    from training.export.students import export_students, rewrite_configs
 
     with _clear_errors():
         if checkpoints is None:
@@ -203,7 +203,7 @@ def gpu_check(
     out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("docs/results/gpu"),
 ) -> None:
     """Run every student on the GPU, compare with the CPU, and measure it by batch size."""
-    from training.gpu_check import NoGpuError, check_gpu
+    from training.export.gpu_check import NoGpuError, check_gpu
 
     try:
         report = check_gpu(repository, out)

@@ -10,7 +10,7 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from training.export import compose
+from training.export.students import compose
 from training.metrics import Scores
 from training.models import STUDENTS
 from training.recipes.audio import evaluate_audio

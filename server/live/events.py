@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from server.live.failures import Failure
 from server.session.fusion_input import ModalityView
 from server.session.messages import Modality
 from server.session.pieces import Fused, Totals, UtterancePlan, WindowPlan
@@ -41,9 +42,7 @@ class Rejected:
 
     modality: Modality | None
     sequence: int | None
-    message: str
-    is_internal: bool = False
-    """The fault is the server's, not the message's."""
+    failure: Failure
 
 
 class NoticeType(StrEnum):
@@ -70,6 +69,7 @@ class CloseReason(StrEnum):
     IDLE_TIMEOUT = "idle_timeout"
     MAX_DURATION = "max_duration"
     SERVER_SHUTDOWN = "server_shutdown"
+    ERROR = "error"
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,8 @@ class Closed:
     results: int
     end_ns: int
     summary: Fused | None
-
-
-class SessionFailedError(Exception):
-    """The session can't go on because of a defect of the server; its log says which."""
+    failure: Failure | None = None
+    """Of ERROR: what the session failed of."""
 
 
 Event = WindowResult | UtteranceResult | Rejected | Notice | Closed

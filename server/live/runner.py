@@ -1,194 +1,241 @@
-"""Runs one session: decodes, encodes and fuses what its core asks for, and gives out events in their order.
+"""Runs one session: has its media decoded and its results scored as its core decides, and gives out events in order.
 
-The core decides, this shell only waits. Pieces are encoded as soon as the core gives them out; a window's event waits
-for its pieces, for a bounded time, and leaves in the order of the plans. A piece whose model is away is tried again in
-the background, so that later windows have it.
+The core decides, this shell only waits. Results leave in the order of the plans; notices leave at once.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Coroutine
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import TypeVar
 
 from server.inference.encoders import Encoders
-from server.inference.engine import EngineError, ModelUnavailableError
 from server.live.events import (
     Closed,
     CloseReason,
     Event,
     Notice,
-    NoticeType,
     Rejected,
-    SessionFailedError,
     Timings,
     UtteranceResult,
     WindowResult,
 )
+from server.live.failures import Failure
+from server.live.scoring import Patience, Scored, Scorer
 from server.media.errors import MediaError
 from server.media.pump import MediaPump
 from server.media.session_media import Decoded, SessionMedia
 from server.session.core import SessionCore
-from server.session.fusion_input import Encoded, assemble
+from server.session.fusion_input import assemble
 from server.session.messages import Close, EndOfModality, EndOfUtterance, Item, Media, Modality, RejectedError
-from server.session.pieces import AudioHop, Face, Output, Piece, UtterancePlan, WindowPlan, Words
+from server.session.pieces import Output, Piece, UtterancePlan, WindowPlan, Words
+from server.session.reasons import Reason
 from server.session.summary import Summary
 
 logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True)
-class Patience:
-    """How long a session waits for models that are away, in seconds."""
-
-    window_s: float
-    """A window goes out without the pieces whose model is known to be away by then. A slow model is waited for."""
-    piece_s: float
-    """A piece that could not be encoded by then is given up."""
-    fusion_s: float
-    """A window that could not be fused by then goes out without scores."""
-
-
-LIVE = Patience(window_s=0.5, piece_s=10.0, fusion_s=10.0)
-RECORDED = Patience(window_s=60.0, piece_s=60.0, fusion_s=60.0)
-
 _HIGH_WATER = 64
 """Messages of a session that may wait for decoding, and events that may wait for the client, before reading stops."""
 
 
 @dataclass(frozen=True)
-class _Scored:
-    """A window's result, and whether every piece of it was encoded."""
+class _Due:
+    """A window whose scores are being computed."""
 
-    result: WindowResult
-    is_complete: bool
+    plan: WindowPlan
+    task: asyncio.Task[Scored]
 
 
 class SessionRunner:
-    """One session from `receive` to `events`. Use it in one event loop; `close` it when its transport is gone."""
+    """One session from `receive` to its events. Use it in one event loop; `close` it when nobody will ask any more."""
 
     def __init__(
         self, core: SessionCore, media: SessionMedia, pump: MediaPump, encoders: Encoders, patience: Patience
     ) -> None:
         self._core = core
-        self._encoders = encoders
         self._patience = patience
         self._pump = pump
         self._queue = pump.open(media, self._on_decoded, _HIGH_WATER)
-        self._encodings: WeakKeyDictionary[Piece, asyncio.Task[Encoded | None]] = WeakKeyDictionary()
-        self._pending: set[Piece] = set()
-        self._windows: dict[int, asyncio.Task[_Scored]] = {}
-        self._outbox: asyncio.Queue[asyncio.Future[_Scored] | UtterancePlan | Event | Exception] = asyncio.Queue()
-        self._drained = asyncio.Event()
-        self._drained.set()
-        self._away: set[str] = set()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._outbox: deque[_Due | UtterancePlan | Rejected | Closed] = deque()
+        self._notices: deque[Notice] = deque()
+        self._changed = asyncio.Event()
+        self._scorer = Scorer(encoders, patience, self._drop, self.notify, self._changed.set)
+        self._room = asyncio.Event()
+        self._room.set()
         self._reason: CloseReason | None = None
+        self._ends = False
+        self._deadline: asyncio.TimerHandle | None = None
+        self._is_overdue = False
         self._summary = Summary()
         self._results = 0
         self._end_ns = 0
 
-    async def receive(self, item: Item) -> None:
-        """Take in one message; waits while the session is behind, so that the client is slowed down, not cut short."""
+    # Messages in.
+
+    async def ready(self) -> None:
+        """Wait while the session is behind, so that the client is slowed down, not cut short."""
         await self._queue.room()
-        await self._drained.wait()
+        await self._room.wait()
+
+    def receive(self, item: Item) -> None:
+        """Take in one message, at once and as a whole; `ready` says when there is room."""
         if self._reason is not None:
             return
         now_ns = time.monotonic_ns()
         try:
             ready = self._core.receive(item)
         except RejectedError as error:
-            self._reject(item, str(error))
+            self._reject(item, error)
             return
         for one in ready:
             self._queue.put(one, now_ns)
 
-    def reject(self, modality: Modality, sequence: int, message: str) -> None:
+    def reject(self, modality: Modality, sequence: int, failure: Failure) -> None:
         """Refuse a message that is not fit to be taken in (too large), and count it."""
         self._core.reject(modality, sequence)
-        self._put(Rejected(modality, sequence, message))
+        self._put(Rejected(modality, sequence, failure))
 
-    def refuse(self, message: str) -> None:
+    def refuse(self, failure: Failure) -> None:
         """Refuse a message that belongs to no modality."""
-        self._put(Rejected(None, None, message))
+        self._put(Rejected(None, None, failure))
 
-    def fail(self, error: Exception) -> None:
-        """End the events with an exception: the transport is broken, or the server is at fault."""
-        self._outbox.put_nowait(error)
+    def finish(self, reason: CloseReason, within_s: float | None = None) -> None:
+        """End the session: what was received is still decoded and fused, then `Closed` follows. Once is enough.
 
-    def finish(self, reason: CloseReason) -> None:
-        """End the session: what was received is still decoded and fused, then `Closed` follows. Once is enough."""
-        if self._reason is not None:
+        Results that are not there within `within_s` (by default the patience's) go out without scores.
+        """
+        within_s = self._patience.close_s if within_s is None else within_s
+        if self._reason is None:
+            self._reason = reason
+            now_ns = time.monotonic_ns()
+            for one in self._core.receive(Close()):
+                self._queue.put(one, now_ns)
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = asyncio.get_running_loop().call_later(within_s, self._give_up)
+
+    def fail(self, failure: Failure) -> None:
+        """End the session at once, with its totals: it can't go on."""
+        if self._ends:
             return
-        self._reason = reason
-        now_ns = time.monotonic_ns()
-        for one in self._core.receive(Close()):
-            self._queue.put(one, now_ns)
+        self._reason = CloseReason.ERROR
+        self._outbox.clear()
+        self._end(failure)
 
     def notify(self, notice: Notice) -> None:
-        """Tell the client something."""
-        self._put(notice)
+        """Tell the client something, before all that is waiting."""
+        self._notices.append(notice)
+        self._changed.set()
+
+    # Events out.
+
+    def take_event(self) -> Event | None:
+        """Return the next event if it is there; the last one is `Closed`."""
+        if self._notices:
+            return self._notices.popleft()
+        if not self._outbox:
+            return None
+        entry = self._outbox[0]
+        if isinstance(entry, _Due) and not (entry.task.done() or self._is_overdue):
+            return None
+        self._outbox.popleft()
+        if len(self._outbox) < _HIGH_WATER:
+            self._room.set()
+        return self._event(entry)
+
+    async def changed(self) -> None:
+        """Wait until it is worth asking for an event again."""
+        await self._changed.wait()
+        self._changed.clear()
+
+    def wake(self) -> None:
+        """Have whoever waits for events look again."""
+        self._changed.set()
 
     async def events(self) -> AsyncIterator[Event]:
-        """Yield the session's events in order; the last one is `Closed`.
-
-        Raises:
-            SessionFailedError: a defect of the server ended the session.
-            Exception: what `fail` was given.
-        """
+        """Yield the session's events in order; the last one is `Closed`."""
         while True:
-            entry = await self._outbox.get()
-            if self._outbox.qsize() < _HIGH_WATER:
-                self._drained.set()
-            if isinstance(entry, Exception):
-                raise entry
-            if isinstance(entry, asyncio.Future):
-                yield self._finished((await entry).result)
-            elif isinstance(entry, UtterancePlan):
-                yield UtteranceResult(entry, self._summary.utterance(entry.start_ns, entry.end_ns))
-            elif isinstance(entry, Closed):
-                yield self._closed(entry.reason)
+            event = self.take_event()
+            if event is None:
+                await self.changed()
+                continue
+            yield event
+            if isinstance(event, Closed):
                 return
-            else:
-                yield entry
 
     async def close(self) -> None:
         """Stop everything that still runs for this session."""
         self._pump.remove(self._queue)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._deadline is not None:
+            self._deadline.cancel()
+        await self._scorer.close()
 
-    def _finished(self, result: WindowResult) -> WindowResult:
+    def _event(self, entry: _Due | UtterancePlan | Rejected | Closed) -> Event:
+        if isinstance(entry, _Due):
+            return self._finished(entry)
+        if isinstance(entry, UtterancePlan):
+            return UtteranceResult(entry, self._summary.utterance(entry.start_ns, entry.end_ns))
+        if isinstance(entry, Closed):
+            return self._closed(entry)
+        return entry
+
+    def _finished(self, due: _Due) -> WindowResult:
+        if due.task.done():
+            result = due.task.result().result
+        else:
+            result = WindowResult(due.plan, assemble(due.plan, {}).views, None, Timings(0, 0, 0))
         self._results += 1
         self._end_ns = max(self._end_ns, result.plan.end_ns)
         if result.plan.is_final and result.fused is not None:
             self._summary.add(result.plan.end_ns, result.fused)
         return result
 
-    def _closed(self, reason: CloseReason) -> Closed:
+    def _closed(self, closed: Closed) -> Closed:
         """Settle the totals: what is still being tried has missed its last window."""
-        for piece in self._pending:
+        for piece in self._scorer.pending:
             self._drop(piece)
-        return Closed(reason, self._core.totals, self._results, self._end_ns, self._summary.session())
+        return Closed(
+            closed.reason, self._core.totals, self._results, self._end_ns, self._summary.session(), closed.failure
+        )
+
+    def _end(self, failure: Failure | None = None) -> None:
+        assert self._reason is not None
+        self._ends = True
+        self._put(Closed(self._reason, {}, 0, 0, None, failure))
+
+    def _give_up(self) -> None:
+        """The end has taken too long: what is not there goes out without scores."""
+        self._is_overdue = True
+        if not self._ends:
+            self._pump.remove(self._queue)
+            self._guarded(lambda: self._take(self._core.deliver_close(), time.monotonic_ns()))
+            if not self._ends:
+                self._end()
+        self._changed.set()
 
     def _drop(self, piece: Piece) -> None:
         if not isinstance(piece, Words):
             self._core.drop(piece)
 
     def _on_decoded(self, item: Item, arrived_ns: int, decoded: Decoded | Exception) -> None:
+        self._guarded(lambda: self._take_decoded(item, arrived_ns, decoded))
+
+    def _take_decoded(self, item: Item, arrived_ns: int, decoded: Decoded | Exception) -> None:
+        self._take(self._deliver(item, decoded), arrived_ns)
+        if isinstance(item, Close) and not self._ends:
+            self._end()
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """A defect of ours ends the session, which its client is told, with the totals."""
         try:
-            self._take(self._deliver(item, decoded), arrived_ns)
-            if isinstance(item, Close) and self._reason is not None:
-                self._put(Closed(self._reason, {}, 0, 0, None))
-        except Exception as error:
+            work()
+        except Exception:
             logger.exception("a session failed")
-            failure = SessionFailedError("the session failed in the server")
-            failure.__cause__ = error
-            self.fail(failure)
+            self.fail(Failure(Reason.INTERNAL, "the session failed in the server"))
 
     def _deliver(self, item: Item, decoded: Decoded | Exception) -> list[Output]:
         if isinstance(decoded, Exception):
@@ -206,114 +253,37 @@ class SessionRunner:
         try:
             return self._core.deliver_text(item)
         except RejectedError as error:
-            self._reject(item, str(error))
+            self._reject(item, error)
             return []
 
     def _undecodable(self, item: Item, error: Exception) -> list[Output]:
         is_internal = not isinstance(error, MediaError)
         if not isinstance(item, Media):
             raise error
-        text = f"{item.modality} could not be decoded" if is_internal else f"{item.modality}: {error}"
-        self._put(Rejected(item.modality, item.sequence, text, is_internal))
+        if is_internal:
+            failure = Failure(Reason.INTERNAL, f"{item.modality} could not be decoded", str(item.modality))
+        else:
+            failure = Failure(Reason.MEDIA_UNDECODABLE, f"{item.modality}: {error}", f"{item.modality}.data")
+        self._put(Rejected(item.modality, item.sequence, failure))
         return self._core.deliver_rejected(item)
 
     def _take(self, outputs: list[Output], arrived_ns: int) -> None:
         decoded_ns = time.monotonic_ns()
         for output in outputs:
             if isinstance(output, WindowPlan):
-                previous = self._windows.pop(output.index, None)
-                task = self._start(self._window(output, previous, arrived_ns, decoded_ns))
-                if not output.is_final:
-                    self._windows[output.index] = task
-                self._put(task)
+                self._put(_Due(output, self._scorer.score(output, arrived_ns, decoded_ns)))
             elif isinstance(output, UtterancePlan):
                 self._put(output)
             else:
-                self._encoding(output)
+                self._scorer.encode(output)
 
-    def _put(self, entry: asyncio.Future[_Scored] | UtterancePlan | Event) -> None:
-        self._outbox.put_nowait(entry)
-        if self._outbox.qsize() >= _HIGH_WATER:
-            self._drained.clear()
+    def _put(self, entry: _Due | UtterancePlan | Rejected | Closed) -> None:
+        self._outbox.append(entry)
+        if len(self._outbox) >= _HIGH_WATER:
+            self._room.clear()
+        self._changed.set()
 
-    def _reject(self, item: Item, message: str) -> None:
+    def _reject(self, item: Item, error: RejectedError) -> None:
         sequence = item.sequence if isinstance(item, Media) else None
         modality = item.modality if isinstance(item, Media | EndOfModality) else None
-        self._put(Rejected(modality, sequence, message))
-
-    def _start(self, coroutine: Coroutine[object, object, _T]) -> asyncio.Task[_T]:
-        task = asyncio.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    # Models.
-
-    def _encoding(self, piece: Piece) -> asyncio.Task[Encoded | None]:
-        task = self._encodings.get(piece)
-        if task is None:
-            task = self._encodings[piece] = self._start(self._encode(piece))
-        return task
-
-    async def _encode(self, piece: Piece) -> Encoded | None:
-        self._pending.add(piece)
-        try:
-            encoded = await self._encoders.encode(piece, self._patience.piece_s, self._unavailable)
-        except EngineError as error:
-            logger.warning("a piece was dropped: %s", error)
-            self._drop(piece)
-            return None
-        finally:
-            self._pending.discard(piece)
-        self._recovered(_MODEL_OF[type(piece)])
-        return encoded
-
-    async def _window(
-        self, plan: WindowPlan, previous: asyncio.Task[_Scored] | None, arrived_ns: int, decoded_ns: int
-    ) -> _Scored:
-        if previous is not None and plan.same_as_before:
-            scored = await previous
-            if scored.is_complete:
-                return _Scored(replace(scored.result, plan=plan), is_complete=True)
-        pieces: list[Piece] = [piece for piece in (*plan.hops, *plan.faces, plan.words) if piece is not None]
-        encodings = {piece: self._encoding(piece) for piece in pieces}
-        await self._settle(encodings)
-        encoded = {
-            piece: done for piece, task in encodings.items() if task.done() and (done := task.result()) is not None
-        }
-        encoded_ns = time.monotonic_ns()
-        window = assemble(plan, encoded)
-        fused = None
-        if not window.is_empty:
-            try:
-                fused = await self._encoders.fuse(window.tensors, self._patience.fusion_s, self._unavailable)
-                self._recovered("fusion")
-            except EngineError as error:
-                logger.warning("a window has no scores: %s", error)
-        timings = Timings(decoded_ns - arrived_ns, encoded_ns - decoded_ns, time.monotonic_ns() - encoded_ns)
-        complete = len(encoded) == len(pieces) and (fused is not None or window.is_empty)
-        return _Scored(WindowResult(plan, window.views, fused, timings), complete)
-
-    async def _settle(self, encodings: dict[Piece, asyncio.Task[Encoded | None]]) -> None:
-        """Wait until the pieces are encoded, but not for those whose model is away."""
-        waiting = dict(encodings)
-        while waiting:
-            await asyncio.wait(waiting.values(), timeout=self._patience.window_s)
-            waiting = {
-                piece: task
-                for piece, task in waiting.items()
-                if not task.done() and _MODEL_OF[type(piece)] not in self._away
-            }
-
-    def _unavailable(self, error: ModelUnavailableError) -> None:
-        if error.model not in self._away:
-            self._away.add(error.model)
-            self._put(Notice(NoticeType.MODEL_UNAVAILABLE, str(error), error.model))
-
-    def _recovered(self, model: str) -> None:
-        if model in self._away:
-            self._away.discard(model)
-            self._put(Notice(NoticeType.MODEL_RECOVERED, f"{model} answers again", model))
-
-
-_MODEL_OF: dict[type[Piece], str] = {AudioHop: "audio_encoder", Face: "video_encoder", Words: "text_encoder"}
+        self._put(Rejected(modality, sequence, Failure(error.reason, str(error), error.field)))

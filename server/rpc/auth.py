@@ -6,6 +6,10 @@ from typing import Any, TypeAlias
 
 import grpc
 
+from server.live.failures import Failure
+from server.rpc.status import abort
+from server.session.reasons import Reason
+
 _OPEN_SERVICES = ("/grpc.health.v1.Health/",)
 """Probes of orchestrators carry no token, and health tells nothing of anybody's media."""
 
@@ -35,7 +39,8 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
 
 def _refusing() -> "Handler":
     async def refuse(_: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        await context.abort(grpc.StatusCode.UNAUTHENTICATED, "expected the metadata 'authorization: Bearer <token>'")
+        message = "expected the metadata 'authorization: Bearer <token>'"
+        await abort(context, Failure(Reason.CREDENTIALS_INVALID, message))
 
     # As a stream of both it fits calls of every kind, and refuses before a message is read.
     return grpc.stream_stream_rpc_method_handler(refuse)

@@ -4,9 +4,9 @@ from importlib.metadata import version
 
 from moodstream.v1 import service_pb2
 
-from contract.labels import EMOTIONS, MODALITIES, POLARITIES
 from server.live.front import Front
-from server.rpc import convert
+from server.rpc.enums import EMOTION, ENGINE, MODALITY, POLARITY
+from server.rpc.responses import limits_message
 
 
 async def server_info(front: Front) -> service_pb2.GetServerInfoResponse:
@@ -14,7 +14,7 @@ async def server_info(front: Front) -> service_pb2.GetServerInfoResponse:
     models = await front.engine.models()
     return service_pb2.GetServerInfoResponse(
         version=version("moodstream"),
-        engine=front.engine.name,
+        engine=ENGINE[front.engine.name],
         engine_reason=front.engine_reason,
         models=[
             service_pb2.ModelInfo(
@@ -22,8 +22,8 @@ async def server_info(front: Front) -> service_pb2.GetServerInfoResponse:
             )
             for model in models
         ],
-        emotions=EMOTIONS,
-        polarities=POLARITIES,
-        modalities=MODALITIES,
-        limits=convert.limits_message(front.limits),
+        emotions=EMOTION,
+        polarities=POLARITY,
+        modalities=MODALITY.values(),
+        limits=limits_message(front.limits),
     )

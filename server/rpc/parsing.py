@@ -9,12 +9,15 @@ import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import grpc
 from google.protobuf.message import Message
 
+from server.live.failures import RefusedError, refused
 from server.logs import RateLimit
+from server.rpc.status import abort
+from server.session.reasons import Reason
 from server.wire import MalformedError, parse
 
 logger = logging.getLogger(__name__)
@@ -63,16 +66,17 @@ def _bounded(handler: "Handler", message: type[Message]) -> "Handler":
     return grpc.unary_unary_rpc_method_handler(_answering(handler.unary_unary, checked), **codecs)
 
 
-def _parsed(message: type[Message], data: bytes) -> Message | MalformedError:
+def _parsed(message: type[Message], data: bytes) -> Message | RefusedError:
     """Never raise: what a deserializer raises ends the call before anybody could answer it."""
     try:
         return parse(message, data, MAX_FIELDS)
     except MalformedError as error:
-        return error.with_traceback(None)
+        logger.warning("a request was refused: %s", error)
+        return refused(Reason.MESSAGE_MALFORMED, str(error))
 
 
 def _checked(request: Any) -> Any:
-    if isinstance(request, MalformedError):
+    if isinstance(request, RefusedError):
         raise request
     return request
 
@@ -94,8 +98,8 @@ def _answering(behaviour: Any, checked: Callable[[Any], Any]) -> Any:
     async def answer(request: Any, context: Context) -> Any:
         try:
             return await behaviour(checked(request), context)
-        except MalformedError as error:
-            await _refuse(context, error)
+        except RefusedError as error:
+            await abort(context, error.failure)
 
     return answer
 
@@ -106,12 +110,7 @@ def _streaming(behaviour: Any, checked: Callable[[Any], Any]) -> Any:
             async with aclosing(behaviour(checked(request), context)) as responses:
                 async for response in responses:
                     yield response
-        except MalformedError as error:
-            await _refuse(context, error)
+        except RefusedError as error:
+            await abort(context, error.failure)
 
     return stream
-
-
-async def _refuse(context: Context, error: MalformedError) -> NoReturn:
-    logger.warning("a request was refused: %s", error)
-    await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))

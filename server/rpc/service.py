@@ -7,9 +7,12 @@ import grpc
 from moodstream.v1 import clip_pb2, service_pb2, service_pb2_grpc, session_pb2
 
 from server.inference.engine import EngineError
-from server.live.front import Front
+from server.live.failures import Failure
+from server.live.front import RETRY_S, Front
 from server.rpc import clip, stream
 from server.rpc.info import server_info
+from server.rpc.status import abort
+from server.session.reasons import Reason
 
 InfoContext = grpc.aio.ServicerContext[service_pb2.GetServerInfoRequest, service_pb2.GetServerInfoResponse]
 
@@ -42,4 +45,4 @@ class SentimentService(service_pb2_grpc.SentimentServiceServicer):
         try:
             return await server_info(self._front)
         except EngineError as error:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+            await abort(context, Failure(Reason.MODEL_UNAVAILABLE, str(error), retry_s=RETRY_S))

@@ -1,17 +1,22 @@
-"""`StreamSentiment`: a live session over one bidirectional stream."""
+"""`StreamSentiment`: a live session over one bidirectional stream, or over several when a connection is lost."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 
 import grpc
 from moodstream.v1 import session_pb2
 
 from contract.timing import NS_PER_S
-from server.live.events import Closed, Event, Notice, Rejected, SessionFailedError, UtteranceResult, WindowResult
-from server.live.front import AdmissionError, Front
-from server.live.runner import LIVE
-from server.rpc import convert
-from server.rpc.intake import reading
+from server.live.failures import RefusedError, refused
+from server.live.front import Front
+from server.live.intake import reading
+from server.live.scoring import LIVE
+from server.live.session import Connection
+from server.rpc.requests import Parser, media_settings, session_settings
+from server.rpc.responses import started_message, stream_response
+from server.rpc.status import abort
+from server.session.reasons import Reason
 from server.settings import SessionLimits
 
 Request = session_pb2.StreamSentimentRequest
@@ -23,48 +28,68 @@ async def stream_sentiment(
     front: Front, requests: AsyncIterator[Request], context: Context
 ) -> AsyncGenerator[Response, None]:
     """Run a session until its client closes it, the server drains it, or one of the limits is reached."""
-    config = await _first_config(requests, context, front.limits)
     try:
-        settings = convert.session_settings(config, front.limits)
-        media = convert.media_settings(config)
-        async with front.session(settings, media, LIVE) as (session_id, runner):
-            yield Response(started=convert.started_message(front, session_id, config, settings))
-            async with reading(requests, runner, front.limits):
-                async for event in runner.events():
-                    yield _response(event)
-    except convert.ConfigError as error:
-        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-    except AdmissionError as error:
-        await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
-    except SessionFailedError as error:
-        await context.abort(grpc.StatusCode.INTERNAL, str(error))
+        first = await _first(requests, front.limits)
+        run = _resume if first.HasField("resume") else _start
+        async with aclosing(run(front, first, requests)) as responses:
+            async for response in responses:
+                yield response
+    except RefusedError as error:
+        await abort(context, error.failure)
 
 
-async def _first_config(
-    requests: AsyncIterator[Request], context: Context, limits: SessionLimits
-) -> session_pb2.SessionConfig:
+async def _start(front: Front, first: Request, requests: AsyncIterator[Request]) -> AsyncGenerator[Response, None]:
+    config = first.config
+    settings, media = session_settings(config, front.limits), media_settings(config)
+    async with front.session(settings, media, LIVE, config.resumable) as connection:
+        started = Response(started=started_message(front, connection.session, config, settings))
+        connection.session.log.append(started)
+        yield started
+        async with aclosing(_responses(connection, requests, 1)) as responses:
+            async for response in responses:
+                yield response
+
+
+async def _resume(front: Front, first: Request, requests: AsyncIterator[Request]) -> AsyncGenerator[Response, None]:
+    received = first.resume.responses_received
+    async with front.resumed(first.resume.resume_token) as connection:
+        session = connection.session
+        session.log.since(received)
+        yield Response(
+            resumed=session_pb2.SessionResumed(requests_received=session.requests_received),
+            requests_received=session.requests_received,
+        )
+        async with aclosing(_responses(connection, requests, received)) as responses:
+            async for response in responses:
+                yield response
+
+
+async def _responses(
+    connection: Connection[Response], requests: AsyncIterator[Request], received: int
+) -> AsyncGenerator[Response, None]:
+    """Yield all responses but the first `received`; raises RefusedError when the session fails."""
+    session = connection.session
+    async with (
+        reading(requests, connection, Parser(session.limits)),
+        aclosing(connection.responses(stream_response, received)) as responses,
+    ):
+        async for response in responses:
+            response.requests_received = session.requests_received
+            yield response
+    if session.failure is not None:
+        raise RefusedError(session.failure)
+
+
+async def _first(requests: AsyncIterator[Request], limits: SessionLimits) -> Request:
     try:
         async with asyncio.timeout(limits.idle_timeout_ns / NS_PER_S):
             first = await anext(requests, None)
     except TimeoutError:
-        await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "no config came within the idle timeout")
+        raise refused(Reason.CONFIG_TIMEOUT, "no config came within the idle timeout") from None
     if first is None:
-        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the stream ended before its config")
+        raise refused(Reason.CONFIG_MISSING, "the stream ended before its config")
     kind = first.WhichOneof("request")
-    if kind != "config":
-        message = f"the first message must be config, got {kind or 'an empty request'}"
-        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, message)
-    return first.config
-
-
-def _response(event: Event) -> Response:
-    if isinstance(event, WindowResult):
-        return Response(result=convert.window_message(event))
-    if isinstance(event, UtteranceResult):
-        return Response(result=convert.utterance_message(event))
-    if isinstance(event, Rejected):
-        return Response(rejected=convert.rejected_message(event))
-    if isinstance(event, Notice):
-        return Response(event=convert.notice_message(event))
-    assert isinstance(event, Closed)
-    return Response(closed=convert.closed_message(event))
+    if kind not in ("config", "resume"):
+        message = f"the first message must be config or resume, got {kind or 'an empty request'}"
+        raise refused(Reason.CONFIG_MISSING, message)
+    return first

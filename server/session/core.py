@@ -15,6 +15,7 @@ from contract.timing import HOP_NS, LATENESS_NS, NS_PER_S, samples_to_ns
 from server.session.audio_buffer import AudioBuffer
 from server.session.messages import EndOfModality, EndOfUtterance, Item, Media, Modality, RejectedError
 from server.session.pieces import AudioHop, Face, Output, Totals
+from server.session.reasons import Reason
 from server.session.reorder import ReorderBuffer
 from server.session.transcript import Transcript
 from server.session.windows import StreamState, Windows
@@ -65,7 +66,8 @@ class SessionCore:
             return self._receive_media(item)
         if isinstance(item, EndOfModality):
             if item.modality not in self._accepting:
-                raise RejectedError(f"end_of_modality: the session has no open {item.modality} stream")
+                text = f"end_of_modality: the session has no open {item.modality} stream"
+                raise RejectedError(text, Reason.MODALITY_ENDED, "end_of_modality.modality")
             self._accepting.discard(item.modality)
             return [*self._reorder[item.modality].flush(), item]
         if isinstance(item, EndOfUtterance):
@@ -109,9 +111,10 @@ class SessionCore:
 
     def _check_media(self, message: Media, reorder: ReorderBuffer) -> None:
         if message.modality not in self._settings.modalities:
-            raise RejectedError(f"{message.modality} was not configured for this session")
+            text = f"{message.modality} was not configured for this session"
+            raise RejectedError(text, Reason.MODALITY_NOT_CONFIGURED, str(message.modality))
         if message.modality not in self._accepting:
-            raise RejectedError(f"{message.modality} has ended")
+            raise RejectedError(f"{message.modality} has ended", Reason.MODALITY_ENDED, str(message.modality))
         self._check_offset(message.start_ns, f"{message.modality}.start_offset")
         if message.modality == Modality.TEXT:
             self._check_text(message)
@@ -119,24 +122,29 @@ class SessionCore:
 
     def _check_text(self, message: Media) -> None:
         if not message.data.strip():
-            raise RejectedError("text.text is empty")
-        if not 0 <= message.duration_ns <= self._settings.max_gap_ns:
-            raise RejectedError(
-                f"text.duration is {_seconds(message.duration_ns)}: expected 0 to {_seconds(self._settings.max_gap_ns)}"
-            )
+            raise RejectedError("text.text is empty", Reason.TEXT_EMPTY, "text.text")
+        limit_ns = self._settings.max_gap_ns
+        if not 0 <= message.duration_ns <= limit_ns:
+            text = f"text.duration is {_seconds(message.duration_ns)}: expected 0 to {_seconds(limit_ns)}"
+            raise RejectedError(text, Reason.OFFSET_INVALID, "text.duration")
 
     def _check_offset(self, offset_ns: int, name: str) -> None:
         if offset_ns < 0:
-            raise RejectedError(f"{name} is {_seconds(offset_ns)}: expected an offset from the start of the session")
+            text = f"{name} is {_seconds(offset_ns)}: expected an offset from the start of the session"
+            raise RejectedError(text, Reason.OFFSET_INVALID, name)
         if offset_ns > self._settings.max_duration_ns:
             raise RejectedError(
-                f"{name} is {_seconds(offset_ns)}: a session lasts {_seconds(self._settings.max_duration_ns)} at most"
+                f"{name} is {_seconds(offset_ns)}: a session lasts {_seconds(self._settings.max_duration_ns)} at most",
+                Reason.OFFSET_INVALID,
+                name,
             )
         limit_ns = self._received_ns + self._settings.max_gap_ns
         if offset_ns > limit_ns:
             raise RejectedError(
                 f"{name} is {_seconds(offset_ns)}: at most {_seconds(self._settings.max_gap_ns)} ahead of the media "
-                f"received so far ({_seconds(self._received_ns)}) is accepted"
+                f"received so far ({_seconds(self._received_ns)}) is accepted",
+                Reason.OFFSET_TOO_FAR,
+                name,
             )
 
     # Second step: decoded, in order.
@@ -189,7 +197,9 @@ class SessionCore:
             self.totals[Modality.TEXT].rejected += 1
             raise RejectedError(
                 f"text.start_offset {_seconds(message.start_ns)} runs back: the words before began at "
-                f"{_seconds(stream.frontier_ns)}"
+                f"{_seconds(stream.frontier_ns)}",
+                Reason.OFFSET_RUNS_BACK,
+                "text.start_offset",
             )
         end_ns = message.start_ns + message.duration_ns
         self._transcript.add(message.start_ns, end_ns, message.data.decode())

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from server.session.reasons import Reason
+
 
 class Modality(StrEnum):
     """The three channels, named as in `contract.labels.MODALITIES`."""
@@ -48,3 +50,9 @@ Item = Media | EndOfModality | EndOfUtterance | Close
 
 class RejectedError(ValueError):
     """A message can't be used; the session goes on. The text says what was wrong and what was expected."""
+
+    def __init__(self, message: str, reason: Reason, field: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.field = field
+        """Path of the field that was at fault, as the protocol names it: `audio.start_offset`."""

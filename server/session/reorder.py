@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from server.session.messages import Media, RejectedError
+from server.session.reasons import Reason
 
 MAX_AHEAD = 1_000
 """How far a sequence may run ahead of the next expected one."""
@@ -53,7 +54,9 @@ class ReorderBuffer:
         """Raise RejectedError when the sequence lies too far ahead."""
         if sequence > self._next + MAX_AHEAD:
             raise RejectedError(
-                f"sequence {sequence} is more than {MAX_AHEAD} ahead of the next expected one, {self._next}"
+                f"sequence {sequence} is more than {MAX_AHEAD} ahead of the next expected one, {self._next}",
+                Reason.SEQUENCE_TOO_FAR,
+                "sequence",
             )
 
     def pass_over(self, sequence: int) -> None:

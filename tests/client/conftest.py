@@ -30,7 +30,7 @@ class ScriptedServicer(service_pb2_grpc.SentimentServiceServicer):
 
     async def GetServerInfo(self, request, context):  # noqa: N802
         authorization = dict(context.invocation_metadata()).get("authorization", "")
-        return service_pb2.GetServerInfoResponse(version=authorization, engine="onnxruntime")
+        return service_pb2.GetServerInfoResponse(version=authorization, engine=session_pb2.ENGINE_ONNXRUNTIME)
 
 
 Serve = Callable[[Script], Awaitable[tuple[str, ScriptedServicer]]]

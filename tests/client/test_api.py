@@ -8,6 +8,7 @@ from moodstream.v1.media_pb2 import AudioChunk, TextConfig, TextSpan
 from moodstream.v1.result_pb2 import SCOPE_WINDOW, SentimentResult
 from moodstream.v1.session_pb2 import (
     CLOSE_REASON_CLIENT,
+    ENGINE_ONNXRUNTIME,
     SessionClosed,
     SessionConfig,
     SessionStarted,
@@ -23,11 +24,11 @@ CONFIG = SessionConfig(text=TextConfig())
 
 
 def started():
-    return StreamSentimentResponse(started=SessionStarted(session_id="s", engine="onnxruntime"))
+    return StreamSentimentResponse(started=SessionStarted(session_id="s", engine=ENGINE_ONNXRUNTIME))
 
 
 def result(number):
-    return StreamSentimentResponse(result=SentimentResult(scope=SCOPE_WINDOW, id=number, is_final=True))
+    return StreamSentimentResponse(result=SentimentResult(scope=SCOPE_WINDOW, index=number, is_final=True))
 
 
 def closed():

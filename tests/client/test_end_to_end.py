@@ -16,7 +16,7 @@ from moodstream.v1.result_pb2 import (
     SCOPE_WINDOW,
     SentimentResult,
 )
-from moodstream.v1.session_pb2 import SessionClosed, SessionConfig, SessionStarted
+from moodstream.v1.session_pb2 import ENGINE_ONNXRUNTIME, SessionClosed, SessionConfig, SessionStarted
 
 from client import MediaOptions, MoodstreamClient, MoodstreamError, Pacer, builtin_clip
 from client.builtin import write_mp4
@@ -59,9 +59,9 @@ def finals(messages, scope=SCOPE_WINDOW):
 async def test_the_builtin_clip_uses_all_three_modalities_and_loses_nothing(target):
     messages = await messages_of(target)
     assert isinstance(messages[0], SessionStarted)
-    assert messages[0].engine == "onnxruntime"
+    assert messages[0].engine == ENGINE_ONNXRUNTIME
     windows = finals(messages)
-    assert [window.id for window in windows] == list(range(18))
+    assert [window.index for window in windows] == list(range(18))
     assert all(window.HasField("sentiment") for window in windows)
     used = [[m.status for m in window.modalities].count(MODALITY_STATUS_USED) for window in windows]
     assert used.count(3) >= 16, "between two sentences there may be no word"

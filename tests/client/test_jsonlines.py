@@ -1,21 +1,27 @@
 import json
 
-from google.rpc import code_pb2, status_pb2
 from moodstream.v1.clip_pb2 import AnalyzeClipResponse
+from moodstream.v1.error_pb2 import ERROR_REASON_MEDIA_UNDECODABLE, Error
 from moodstream.v1.media_pb2 import MODALITY_AUDIO, MODALITY_TEXT, MODALITY_VIDEO
 from moodstream.v1.result_pb2 import (
+    EMOTION_HAPPY,
+    EMOTION_SAD,
     MODALITY_STATUS_MISSING,
     MODALITY_STATUS_USED,
+    POLARITY_NEGATIVE,
+    POLARITY_POSITIVE,
     SCOPE_WINDOW,
-    LabelScore,
+    EmotionScore,
     ModalityResult,
     ModalityScores,
+    PolarityScore,
     SentimentResult,
     StageTimings,
 )
 from moodstream.v1.service_pb2 import GetServerInfoResponse, ModelInfo
 from moodstream.v1.session_pb2 import (
     CLOSE_REASON_CLIENT,
+    ENGINE_TRITON,
     EVENT_TYPE_MODEL_UNAVAILABLE,
     Limits,
     MediaRejected,
@@ -32,22 +38,26 @@ from client.jsonlines import clip_line, info_line, message_line
 MS = 1_000_000
 RESULT = SentimentResult(
     scope=SCOPE_WINDOW,
-    id=3,
+    id="window-3",
+    index=3,
     revision=1,
     is_final=True,
     start_offset=to_duration(0),
     end_offset=to_duration(2000 * MS),
     sentiment=0.5,
     confidence=0.75,
-    polarities=[LabelScore(label="negative", probability=0.25), LabelScore(label="positive", probability=0.75)],
-    emotions=[LabelScore(label="happy", probability=1.0)],
+    polarities=[
+        PolarityScore(polarity=POLARITY_NEGATIVE, probability=0.25),
+        PolarityScore(polarity=POLARITY_POSITIVE, probability=0.75),
+    ],
+    emotions=[EmotionScore(emotion=EMOTION_HAPPY, probability=1.0)],
     modalities=[
         ModalityResult(
             modality=MODALITY_AUDIO,
             status=MODALITY_STATUS_USED,
             contribution=1.0,
             coverage=0.5,
-            scores=ModalityScores(sentiment=-0.5, emotions=[LabelScore(label="sad", probability=1.0)]),
+            scores=ModalityScores(sentiment=-0.5, emotions=[EmotionScore(emotion=EMOTION_SAD, probability=1.0)]),
             acknowledged_sequence=0,
         ),
         ModalityResult(modality=MODALITY_TEXT, status=MODALITY_STATUS_MISSING),
@@ -59,7 +69,8 @@ RESULT = SentimentResult(
 RESULT_LINE = {
     "type": "result",
     "scope": "window",
-    "id": 3,
+    "id": "window-3",
+    "index": 3,
     "revision": 1,
     "final": True,
     "start_s": 0.0,
@@ -104,7 +115,7 @@ def test_a_window_without_data_is_null_not_zero():
 
 
 def test_started():
-    started = SessionStarted(session_id="a1", engine="triton", models=[ModelVersion(model="fusion", version="2")])
+    started = SessionStarted(session_id="a1", engine=ENGINE_TRITON, models=[ModelVersion(model="fusion", version="2")])
     assert message_line(started) == {
         "type": "started",
         "session_id": "a1",
@@ -114,11 +125,12 @@ def test_started():
 
 
 def test_rejected():
-    status = status_pb2.Status(code=code_pb2.INVALID_ARGUMENT, message="not a JPEG")
-    rejected = MediaRejected(modality=MODALITY_VIDEO, sequence=7, status=status)
-    expected = {"modality": "video", "sequence": 7, "code": "INVALID_ARGUMENT", "message": "not a JPEG"}
-    assert message_line(rejected) == {"type": "rejected", **expected}
-    assert message_line(MediaRejected(status=status))["sequence"] is None
+    error = Error(reason=ERROR_REASON_MEDIA_UNDECODABLE, message="not a JPEG", field="video.data")
+    rejected = MediaRejected(modality=MODALITY_VIDEO, sequence=7, error=error)
+    what = {"modality": "video", "sequence": 7}
+    why = {"reason": "MEDIA_UNDECODABLE", "message": "not a JPEG", "field": "video.data"}
+    assert message_line(rejected) == {"type": "rejected", **what, **why}
+    assert message_line(MediaRejected(error=error))["sequence"] is None
 
 
 def test_event():
@@ -127,15 +139,18 @@ def test_event():
     assert message_line(event) == expected
 
 
-TOTALS = ModalityTotals(modality=MODALITY_AUDIO, received=9, used=4, skipped=2, late=1, dropped=1, rejected=1)
-TOTALS_LINE = {"audio": {"received": 9, "used": 4, "skipped": 2, "late": 1, "dropped": 1, "rejected": 1}}
+TOTALS = ModalityTotals(
+    modality=MODALITY_AUDIO, received=9, used=4, skipped=2, late=1, dropped=1, rejected=1, replaced=3
+)
+TOTALS_LINE = {"audio": {"received": 9, "used": 4, "skipped": 2, "late": 1, "dropped": 1, "rejected": 1, "replaced": 3}}
 
 
 def test_closed():
     closed = SessionClosed(reason=CLOSE_REASON_CLIENT, results=5, totals=[TOTALS], summary=RESULT)
     expected = {"type": "closed", "reason": "client", "results": 5, "totals": TOTALS_LINE, "summary": RESULT_LINE}
-    assert message_line(closed) == expected
+    assert message_line(closed) == {**expected, "error": None}
     assert message_line(SessionClosed())["summary"] is None
+    assert message_line(SessionClosed(error=Error(message="broken")))["error"]["message"] == "broken"
 
 
 def test_clip():
@@ -150,7 +165,7 @@ def test_clip():
 def test_info():
     info = GetServerInfoResponse(
         version="0.1.0",
-        engine="triton",
+        engine=ENGINE_TRITON,
         models=[ModelInfo(name="fusion", versions=["1"], ready=True, providers=["CPUExecutionProvider"])],
         limits=Limits(max_sessions=4, idle_timeout=to_duration(30_000 * MS)),
     )

@@ -1,5 +1,6 @@
 import psutil
 import pytest
+from moodstream.v1.session_pb2 import ENGINE_ONNXRUNTIME
 
 from client import MoodstreamClient, MoodstreamError
 from client.local_server import local_server
@@ -9,7 +10,7 @@ async def test_a_server_runs_for_the_length_of_the_block():
     async with local_server(["--engine", "onnxruntime"]) as server:
         children = psutil.Process().children()
         async with MoodstreamClient(server.target) as client:
-            assert (await client.info()).engine == "onnxruntime"
+            assert (await client.info()).engine == ENGINE_ONNXRUNTIME
     assert server.process.returncode == 0
     assert not [child for child in children if child.is_running()]
 

@@ -1,12 +1,17 @@
 import pytest
 from moodstream.v1.media_pb2 import MODALITY_AUDIO, MODALITY_TEXT, MODALITY_VIDEO, AudioChunk, TextSpan
 from moodstream.v1.result_pb2 import (
+    EMOTION_SAD,
+    EMOTION_SURPRISE,
     MODALITY_STATUS_DROPPED,
     MODALITY_STATUS_LATE,
     MODALITY_STATUS_MISSING,
     MODALITY_STATUS_USED,
-    LabelScore,
+    POLARITY_NEGATIVE,
+    POLARITY_POSITIVE,
+    EmotionScore,
     ModalityResult,
+    PolarityScore,
     SentimentResult,
 )
 from moodstream.v1.session_pb2 import EndOfUtterance
@@ -25,8 +30,14 @@ def window(sentiment=0.42, **fields):
         end_offset=to_duration(S * 5 // 2),
         is_final=True,
         sentiment=sentiment,
-        polarities=[LabelScore(label="negative", probability=0.1), LabelScore(label="positive", probability=0.9)],
-        emotions=[LabelScore(label="surprise", probability=0.99), LabelScore(label="sad", probability=0.01)],
+        polarities=[
+            PolarityScore(polarity=POLARITY_NEGATIVE, probability=0.1),
+            PolarityScore(polarity=POLARITY_POSITIVE, probability=0.9),
+        ],
+        emotions=[
+            EmotionScore(emotion=EMOTION_SURPRISE, probability=0.99),
+            EmotionScore(emotion=EMOTION_SAD, probability=0.01),
+        ],
         modalities=[
             ModalityResult(modality=MODALITY_AUDIO, status=MODALITY_STATUS_USED, contribution=0.75),
             ModalityResult(modality=MODALITY_VIDEO, status=MODALITY_STATUS_MISSING, contribution=0.25),
@@ -64,7 +75,7 @@ def test_spark_has_a_block_per_window():
 
 def test_top():
     assert top([]) is None
-    assert top(window().polarities).label == "positive"
+    assert top(window().polarities).polarity == POLARITY_POSITIVE
 
 
 LONG = "a much longer sentence than any column of words can show at once"

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from training.catalogue import catalogue
-from training.methods import METHODS
-from training.methods.kd import KD
-from training.methods_page import render_methods, write_methods
+from bench.report.methods_page import render_methods, write_methods
+from training.distillation.catalogue import catalogue
+from training.distillation.methods import METHODS
+from training.distillation.methods.kd import KD
 
 PAGE = Path(__file__).parents[2] / "docs/methods.md"
 
@@ -32,7 +32,7 @@ class Strange(KD):
 
 
 def test_the_page_of_methods_is_what_the_docstrings_give():
-    assert PAGE.read_text() == render_methods(), "run `python -m training report`"
+    assert PAGE.read_text() == render_methods(), "run `python -m bench report`"
 
 
 def test_everything_that_distils_has_a_section_that_the_index_points_to():

@@ -13,7 +13,7 @@ S = 1_000_000_000
 
 def window(number: int, sentiment: float = 0.5, status: "result_pb2.ModalityStatus.ValueType" = USED):
     modality = result_pb2.ModalityResult(modality=media_pb2.MODALITY_AUDIO, status=status)
-    return result_pb2.SentimentResult(id=number, sentiment=sentiment, modalities=[modality])
+    return result_pb2.SentimentResult(index=number, sentiment=sentiment, modalities=[modality])
 
 
 def arrivals(*results):

@@ -68,7 +68,7 @@ def test_sessions_share_the_bytes(schedule):
 
 def test_a_clip_is_padded_with_silence_to_a_whole_hop():
     pcm = np.full(4_000, 7, dtype="<i2").tobytes()
-    config = SessionConfig(audio=AudioConfig(sample_rate_hz=16_000))
+    config = SessionConfig(audio=AudioConfig(sample_rate_hertz=16_000))
     clip = Clip("short", config, S // 4, lambda: audio_messages([(0, pcm)]))
     chunks = requests(Schedule(clip, 1.0), "audio")
     samples = np.frombuffer(b"".join(chunk.data for chunk in chunks), dtype="<i2")
@@ -98,8 +98,8 @@ def test_the_last_chunk_is_cut_at_the_end():
 
 def test_configuration():
     config = StreamSentimentRequest.FromString(Schedule(builtin_clip(), 1.0, final_only=True).config).config
-    assert config.final_only
-    assert config.audio.sample_rate_hz == 16_000
+    assert config.results.final_only
+    assert config.audio.sample_rate_hertz == 16_000
 
 
 def test_a_session_has_at_least_one_window():

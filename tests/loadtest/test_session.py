@@ -54,10 +54,10 @@ class Servicer(service_pb2_grpc.SentimentServiceServicer):
         end = to_duration((number + 1) * HALF_S)
         statuses = (MODALITY_STATUS_LATE, MODALITY_STATUS_DROPPED)
         modalities = [ModalityResult(modality=MODALITY_AUDIO, status=status) for status in statuses]
-        yield SentimentResult(scope=SCOPE_WINDOW, id=number, end_offset=end, sentiment=0.5)
+        yield SentimentResult(scope=SCOPE_WINDOW, index=number, end_offset=end, sentiment=0.5)
         if not (self.mode == "missing" and number == 0):
             yield SentimentResult(
-                scope=SCOPE_WINDOW, id=number, revision=1, is_final=True, end_offset=end, modalities=modalities
+                scope=SCOPE_WINDOW, index=number, revision=1, is_final=True, end_offset=end, modalities=modalities
             )
         yield SentimentResult(scope=SCOPE_UTTERANCE, end_offset=end, is_final=True)
 

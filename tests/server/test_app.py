@@ -9,14 +9,14 @@ from pathlib import Path
 import grpc
 import pytest
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
-from moodstream.v1 import media_pb2, service_pb2, service_pb2_grpc, session_pb2
+from moodstream.v1 import media_pb2, result_pb2, service_pb2, service_pb2_grpc, session_pb2
 
 from server.app import PortError, running_server
 from server.settings import ServerSettings, SessionLimits
 
 ROOT = Path(__file__).parents[2]
 AUDIO = session_pb2.SessionConfig(
-    audio=media_pb2.AudioConfig(encoding=media_pb2.AUDIO_ENCODING_PCM_S16LE, sample_rate_hz=16_000)
+    audio=media_pb2.AudioConfig(encoding=media_pb2.AUDIO_ENCODING_PCM_S16LE, sample_rate_hertz=16_000)
 )
 Request = session_pb2.StreamSentimentRequest
 
@@ -40,7 +40,8 @@ def start_server(*arguments: str) -> subprocess.Popen[str]:
 async def test_the_server_describes_itself(settings):
     async with running_server(settings) as running, grpc.aio.insecure_channel(running.address) as channel:
         info = await service_pb2_grpc.SentimentServiceStub(channel).GetServerInfo(service_pb2.GetServerInfoRequest())
-    assert list(info.emotions) == ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
+    assert list(info.emotions) == result_pb2.Emotion.values()[1:]
+    assert info.engine == session_pb2.ENGINE_ONNXRUNTIME
     assert info.engine_reason == "the in-process engine was asked for"
     by_name = {model.name: model for model in info.models}
     assert list(by_name["fusion"].providers) == ["CPUExecutionProvider"]
@@ -98,7 +99,7 @@ async def test_an_idle_session_is_closed_with_its_totals(settings):
             responses.append(response)
     assert responses[-1].closed.reason == session_pb2.CLOSE_REASON_IDLE_TIMEOUT
     assert responses[-1].closed.totals[0].used == 1
-    assert [response.result.id for response in responses if response.HasField("result")] == [0]
+    assert [response.result.index for response in responses if response.HasField("result")] == [0]
 
 
 async def test_a_stopping_server_finishes_its_sessions(settings):
@@ -108,7 +109,7 @@ async def test_a_stopping_server_finishes_its_sessions(settings):
         await call.write(Request(config=AUDIO))
         await call.write(Request(audio=media_pb2.AudioChunk(data=bytes(24_000))))
         assert (await call.read()).HasField("started")
-        assert (await call.read()).result.id == 0
+        assert (await call.read()).result.index == 0
     kinds = []
     while (response := await call.read()) is not grpc.aio.EOF:
         kinds.append(response)

@@ -17,9 +17,9 @@ from tokenizers import Tokenizer
 
 from contract.models import MODELS
 from training.data.folder import DATA_VARIABLE
-from training.gpu_check import random_inputs
-from training.onnx_files import cpu_session
-from training.tokenizer import load_tokenizer
+from training.data.tokenizer import load_tokenizer
+from training.export.gpu_check import random_inputs
+from training.export.onnx_files import cpu_session
 
 REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
 WEIGHTS = Path(__file__).resolve().parents[2] / "cache/teachers"

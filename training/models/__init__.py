@@ -8,11 +8,11 @@ from typing import Final
 
 from torch import nn
 
-from training.models.audio import AudioEncoder
-from training.models.fusion import Fusion
-from training.models.text import TextEncoder
-from training.models.video import VideoEncoder
-from training.models.window import Window
+from training.models.served.audio import AudioEncoder
+from training.models.served.fusion import Fusion
+from training.models.served.text import TextEncoder
+from training.models.served.video import VideoEncoder
+from training.models.served.window import Window
 
 STUDENTS: Final[dict[str, type[nn.Module]]] = {
     "audio_encoder": AudioEncoder,

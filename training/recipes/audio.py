@@ -20,11 +20,11 @@ from contract.timing import CHUNK_SAMPLES, CONTEXT_SAMPLES, HOP_SAMPLES, SAMPLE_
 from training.data import ravdess
 from training.data.folder import Split
 from training.data.hops import chunks_of
+from training.distillation.losses import classification, regression
+from training.distillation.methods.kd import kd
 from training.loop import Schedule, fit
-from training.losses import classification, regression
-from training.methods.kd import kd
 from training.metrics import Scores, classification_scores, fit_temperature
-from training.models.audio import AudioEncoder
+from training.models.served.audio import AudioEncoder
 from training.recipes.run import Run, valence_table
 
 EPOCHS: Final = 30

@@ -17,10 +17,10 @@ from training.data.corpora import text_targets
 from training.data.folder import Split
 from training.data.hops import chunks_of
 from training.data.sentences import Sentence, bare
+from training.data.tokenizer import encode_texts
 from training.models import Window
 from training.recipes.audio import Pcm, add_noise, quiet_chunks, speed_variants
 from training.recipes.run import Run
-from training.tokenizer import encode_texts
 
 _WINDOWS_PER_CLIP: Final = 4
 _VARIANTS_PER_CLIP: Final = 2

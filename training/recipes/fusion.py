@@ -11,14 +11,14 @@ from contract.labels import MODALITIES
 from training.checkpoints import load_student
 from training.data.composed import SUBSETS, Composed, Mixing, Windows, drop_modalities, wrong_share
 from training.data.folder import Split
+from training.data.tokenizer import load_tokenizer
+from training.distillation.losses import classification, regression
 from training.loop import Schedule, fit
-from training.losses import classification, regression
 from training.metrics import Scores, classification_scores, fit_temperature
 from training.models import AudioEncoder, Fusion, TextEncoder, VideoEncoder, Window
-from training.models.fusion import Fused
+from training.models.served.fusion import Fused
 from training.recipes.banks import compose_split
 from training.recipes.run import Run
-from training.tokenizer import load_tokenizer
 
 EPOCHS: Final = 8
 STEPS: Final = 250

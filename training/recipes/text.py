@@ -16,13 +16,13 @@ from training.data.corpora import text_targets, training_sentences
 from training.data.folder import Split
 from training.data.sentences import Sentence, bare
 from training.data.sst_mr import load_sst2
+from training.data.tokenizer import encode_texts, load_tokenizer
+from training.distillation.losses import classification, sentiment_entropy
+from training.distillation.methods.kd import kd
 from training.loop import Schedule, fit
-from training.losses import classification, sentiment_entropy
-from training.methods.kd import kd
 from training.metrics import Scores, classification_scores, fit_temperature
-from training.models.text import TextEncoder
+from training.models.served.text import TextEncoder
 from training.recipes.run import Run
-from training.tokenizer import encode_texts, load_tokenizer
 
 EPOCHS: Final = 8
 BATCH: Final = 64

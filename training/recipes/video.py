@@ -12,10 +12,10 @@ from torch.nn import functional
 
 from training.data import fer2013
 from training.data.folder import Split
+from training.distillation.losses import classification, regression
 from training.loop import Schedule, fit
-from training.losses import classification, regression
 from training.metrics import Scores, classification_scores, fit_temperature
-from training.models.video import VideoEncoder
+from training.models.served.video import VideoEncoder
 from training.recipes.run import Run, valence_table
 
 EPOCHS: Final = 22

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from training.tasks.base import Task
+from training.data.task import Task
 from training.tasks.composed import ComposedVectors
 from training.tasks.fer2013 import Fer2013
 from training.tasks.folder import Folder

@@ -18,13 +18,13 @@ from torch import Tensor
 from contract.labels import EMOTIONS, MODALITIES, VALENCE
 from training.data.composed import drawn
 from training.data.folder import Split
-from training.tasks.base import RECORDING
+from training.data.task import RECORDING
 from training.tasks.conversations import Conversations, UtteranceSplit
 from training.tasks.fer2013 import Fer2013
 from training.tasks.meld import Meld
-from training.tasks.net_recipes import StreamsRecipe
 from training.tasks.ravdess import Ravdess
 from training.teachers.cache import SPLITS, recipe_hash
+from training.teachers.net_recipes import StreamsRecipe
 
 WINDOWS: Final[dict[Split, int]] = {"train": 3000, "valid": 1000, "test": 2000}
 _SEEDS: Final[dict[Split, int]] = {"train": 1, "valid": 2, "test": 3}

@@ -16,17 +16,18 @@ from torch import Tensor, nn
 
 from contract.labels import MODALITIES
 from training.data.folder import Split
+from training.data.task import Inputs, Samples, TeacherBank
+from training.distillation.outputs import Output
 from training.models.answer import Head
-from training.models.multimodal import BcLstm, BottleneckFusion, ConversationStudent, DmdNet, GatedFusion, MulT
-from training.outputs import Output
-from training.tasks.base import Inputs, Samples, TeacherBank
+from training.models.students.multimodal import ConversationStudent
+from training.models.teachers import BcLstm, BottleneckFusion, DmdNet, GatedFusion, MulT
+from training.names import check_name
 from training.tasks.heads import with_score
-from training.tasks.names import check_name
-from training.tasks.net_recipes import StreamsRecipe
-from training.tasks.trained import mean_of, out_of_fold_nets
 from training.teachers.cache import SPLITS, OutputCache
+from training.teachers.net_recipes import StreamsRecipe
 from training.teachers.opinions import OpinionEncoder
 from training.teachers.random_teacher import random_outputs
+from training.teachers.trained import mean_of, out_of_fold_nets
 
 FOLDS: Final = 5
 """Of the training conversations, for teachers."""
@@ -176,7 +177,7 @@ class Conversations(ABC):
 
     def _hypergraph_net(self) -> nn.Module:
         # Takes seconds to import, which no other net needs.
-        from training.models.multimodal.hypergraph_net import HypergraphNet
+        from training.models.teachers.hypergraph_net import HypergraphNet
 
         width, dropout = self.teacher_width, self.teacher_dropout
         return HypergraphNet(self.widths, self.values, width, dropout=dropout, head=self.head)

@@ -16,17 +16,17 @@ from torch import Tensor, nn
 from contract.labels import EMOTIONS, VALENCE
 from training.data import augment, fer2013
 from training.data.folder import corpus_file
-from training.outputs import Output
-from training.tasks.base import Inputs, Samples, Split, TeacherBank
-from training.tasks.face_students import PlainStudent, ResidualStudent
+from training.data.task import Inputs, Samples, Split, TeacherBank
+from training.distillation.outputs import Output
+from training.models.students.face import PlainStudent, ResidualStudent
+from training.names import check_name
 from training.tasks.heads import with_score
-from training.tasks.names import check_name
-from training.tasks.net_recipes import NetRecipe
-from training.tasks.trained import outputs_of, train_net
 from training.teachers.cache import SPLITS, OutputCache, file_sha256, recipe_hash
 from training.teachers.fer_net import SIDE, load_fer
 from training.teachers.fetch import PACKAGES
+from training.teachers.net_recipes import NetRecipe
 from training.teachers.random_teacher import random_outputs
+from training.teachers.trained import outputs_of, train_net
 
 TRAIN_FACES: Final = 4_000
 """Of the training images, drawn once for all; the shares of the classes are those of the whole."""

@@ -19,26 +19,26 @@ from contract.labels import EMOTIONS, POLARITIES, VALENCE, polarity_of
 from training.data import augment
 from training.data.clips import TABLE, Row, read_media, read_table
 from training.data.folder import DataMissingError
-from training.models.logmel import MELS
-from training.outputs import Output
-from training.tasks.audio_students import ConvStudent
-from training.tasks.base import Inputs, Samples, Split, TeacherBank
-from training.tasks.face_students import ResidualStudent
+from training.data.task import Inputs, Samples, Split, TeacherBank
+from training.data.tokenizer import load_tokenizer
+from training.distillation.outputs import Output
+from training.models.served.logmel import MELS
+from training.models.students.audio import ConvStudent
+from training.models.students.face import ResidualStudent
+from training.models.students.text import LstmStudent
+from training.models.students.trimodal import TrimodalStudent
+from training.names import check_name
 from training.tasks.heads import with_score
-from training.tasks.names import check_name
-from training.tasks.probed import Features, FeatureSource, Lesson, probed_bank
 from training.tasks.ravdess import SLOTS, cut_to_voice, logmel_of
 from training.tasks.sst import TOKENIZER, framed
-from training.tasks.text_students import LstmStudent
-from training.tasks.trimodal_student import TrimodalStudent
 from training.teachers.audio_sources import Whisper, describe_all
 from training.teachers.cache import SPLITS, OutputCache, file_sha256, recipe_hash
 from training.teachers.fer_net import SIDE, load_fer
 from training.teachers.fetch import PACKAGES, teacher_folder
 from training.teachers.probe import ProbeRecipe, folds_of
+from training.teachers.probed import Features, FeatureSource, Lesson, probed_bank
 from training.teachers.random_teacher import random_outputs
 from training.teachers.text_encoder import FrozenText
-from training.tokenizer import load_tokenizer
 
 _VALUES: Final = VALENCE | {"negative": -0.7, "neutral": 0.0, "positive": 0.7}
 _FOLDS: Final = 5

@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
+from training.distillation.outputs import Output
 from training.models.answer import expected_score
-from training.outputs import Output
 
 
 def with_score(output: Output, values: Tensor) -> Output:

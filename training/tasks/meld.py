@@ -13,8 +13,8 @@ from contract.labels import EMOTIONS, POLARITIES, VALENCE
 from training.data import meld
 from training.data.folder import Split
 from training.tasks.conversations import Conversations, UtteranceSplit
-from training.tasks.net_recipes import StreamsRecipe
 from training.teachers.cache import SPLITS, recipe_hash
+from training.teachers.net_recipes import StreamsRecipe
 from training.teachers.opinions import OpinionEncoder
 
 

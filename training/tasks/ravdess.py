@@ -20,14 +20,12 @@ from contract.labels import EMOTIONS, VALENCE
 from contract.timing import AUDIO_SLOT_SAMPLES, SAMPLE_RATE
 from training.data import augment, ravdess
 from training.data.folder import DataMissingError, corpus_file
-from training.models.logmel import MELS, STEP_SAMPLES, LogMel
-from training.outputs import Output
-from training.tasks.audio_students import ConvStudent, GruStudent
-from training.tasks.audio_visual import audio_visual_bank
-from training.tasks.base import Inputs, Samples, Split, TeacherBank
+from training.data.task import Inputs, Samples, Split, TeacherBank
+from training.distillation.outputs import Output
+from training.models.served.logmel import MELS, STEP_SAMPLES, LogMel
+from training.models.students.audio import ConvStudent, GruStudent
+from training.names import check_name
 from training.tasks.heads import with_score
-from training.tasks.names import check_name
-from training.tasks.probed import Features, FeatureSource, Lesson, probed_bank
 from training.teachers.audio_sources import (
     AudioSource,
     Egemaps,
@@ -37,9 +35,11 @@ from training.teachers.audio_sources import (
     Whisper,
     describe_all,
 )
+from training.teachers.audio_visual import audio_visual_bank
 from training.teachers.cache import SPLITS, OutputCache, file_sha256, recipe_hash
 from training.teachers.hf_speech import HuggingFaceSpeech
 from training.teachers.probe import ProbeRecipe, folds_of
+from training.teachers.probed import Features, FeatureSource, Lesson, probed_bank
 from training.teachers.random_teacher import random_outputs
 
 SLOTS: Final = 28

@@ -17,24 +17,24 @@ from transformers import AutoModel
 from contract.text import frame_pieces
 from training.data import augment, sst_mr
 from training.data.folder import Split
-from training.models.text import VOCABULARY
-from training.outputs import Output
+from training.data.task import Inputs, Samples, TeacherBank
+from training.data.tokenizer import load_tokenizer
+from training.distillation.outputs import Output
+from training.models.served.text import VOCABULARY
+from training.models.students.aclsa import AclSa, inverse_document_frequency
+from training.models.students.text import LstmStudent, TransformerStudent
+from training.names import check_name
 from training.recipes.text import teacher_embeddings
-from training.tasks.aclsa import AclSa, inverse_document_frequency
-from training.tasks.base import Inputs, Samples, TeacherBank
 from training.tasks.heads import with_score
-from training.tasks.names import check_name
-from training.tasks.net_recipes import NetRecipe
-from training.tasks.probed import FeatureSource, Lesson, probed_bank
-from training.tasks.text_students import LstmStudent, TransformerStudent
-from training.tasks.trained import out_of_fold_nets
 from training.teachers.cache import SPLITS, OutputCache, file_sha256, recipe_hash
 from training.teachers.fetch import PACKAGES, teacher_folder
 from training.teachers.lexical import LexicalSource, Nade, Vader
+from training.teachers.net_recipes import NetRecipe
 from training.teachers.probe import ProbeRecipe
+from training.teachers.probed import FeatureSource, Lesson, probed_bank
 from training.teachers.random_teacher import random_outputs
 from training.teachers.text_encoder import Sentences, TuningRecipe, encoder_key, tune_out_of_fold
-from training.tokenizer import load_tokenizer
+from training.teachers.trained import out_of_fold_nets
 
 PIECES: Final = 48
 """Of a sentence; of the 5 % that are longer the last ones."""

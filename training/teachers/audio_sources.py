@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from contract.timing import AUDIO_SLOT_SAMPLES, SAMPLE_RATE
-from training.outputs import Output
+from training.distillation.outputs import Output
 from training.teachers.fetch import PACKAGES, teacher_folder
 from training.teachers.packages import import_package
 from training.teachers.whisper import WhisperFeatures

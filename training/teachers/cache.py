@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from training.data.folder import Split
-from training.outputs import Output
+from training.distillation.outputs import Output
 
 SPLITS: Final[tuple[Split, ...]] = ("train", "valid", "test")
 Recipe = Mapping[str, object]

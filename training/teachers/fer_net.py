@@ -10,7 +10,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from training.outputs import Output
+from training.distillation.outputs import Output
 from training.teachers.fetch import teacher_folder
 from training.teachers.packages import import_package
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from training.data.folder import Split
-from training.outputs import Output
+from training.distillation.outputs import Output
 
 FOLDS: Final = 5
 

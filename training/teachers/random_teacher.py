@@ -5,7 +5,7 @@ from typing import Final
 import torch
 
 from training.data.folder import Split
-from training.outputs import Output
+from training.distillation.outputs import Output
 
 WIDTH: Final = 64
 _SEEDS: Final[dict[Split, int]] = {"train": 1, "valid": 2, "test": 3}

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer
 
 from training.data.folder import Split
-from training.outputs import Output
+from training.distillation.outputs import Output
 from training.teachers.cache import SPLITS, folder_sha256
 from training.teachers.fetch import TeacherError
 

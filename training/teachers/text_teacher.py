@@ -15,8 +15,8 @@ from transformers import AutoModel, AutoTokenizer
 
 from training.data.corpora import TextTargets, text_targets, training_sentences
 from training.data.sst_mr import load_sst2
-from training.losses import classification, sentiment_entropy
-from training.models.heads import EmotionHead
+from training.distillation.losses import classification, sentiment_entropy
+from training.models.served.heads import EmotionHead
 
 log = logging.getLogger(__name__)
 

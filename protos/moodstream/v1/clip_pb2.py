@@ -28,19 +28,20 @@ from moodstream.v1 import result_pb2 as moodstream_dot_v1_dot_result__pb2
 from moodstream.v1 import session_pb2 as moodstream_dot_v1_dot_session__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18moodstream/v1/clip.proto\x12\rmoodstream.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x19moodstream/v1/media.proto\x1a\x1amoodstream/v1/result.proto\x1a\x1bmoodstream/v1/session.proto\"k\n\tMediaFile\x12+\n\ntranscript\x18\x01 \x03(\x0b\x32\x17.moodstream.v1.TextSpan\x12\x31\n\x0eutterance_ends\x18\x02 \x03(\x0b\x32\x19.google.protobuf.Duration\"q\n\nClipConfig\x12(\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x18.moodstream.v1.MediaFileH\x00\x12/\n\x07session\x18\x02 \x01(\x0b\x32\x1c.moodstream.v1.SessionConfigH\x00\x42\x08\n\x06source\"\xd1\x02\n\x12\x41nalyzeClipRequest\x12+\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x19.moodstream.v1.ClipConfigH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x12*\n\x05\x61udio\x18\x03 \x01(\x0b\x32\x19.moodstream.v1.AudioChunkH\x00\x12\'\n\x04text\x18\x04 \x01(\x0b\x32\x17.moodstream.v1.TextSpanH\x00\x12*\n\x05video\x18\x05 \x01(\x0b\x32\x19.moodstream.v1.VideoFrameH\x00\x12\x37\n\x0f\x65nd_of_modality\x18\x06 \x01(\x0b\x32\x1c.moodstream.v1.EndOfModalityH\x00\x12\x39\n\x10\x65nd_of_utterance\x18\x07 \x01(\x0b\x32\x1d.moodstream.v1.EndOfUtteranceH\x00\x42\t\n\x07request\"\xb7\x02\n\x13\x41nalyzeClipResponse\x12/\n\x07windows\x18\x01 \x03(\x0b\x32\x1e.moodstream.v1.SentimentResult\x12\x32\n\nutterances\x18\x02 \x03(\x0b\x32\x1e.moodstream.v1.SentimentResult\x12/\n\x07summary\x18\x03 \x01(\x0b\x32\x1e.moodstream.v1.SentimentResult\x12-\n\x06totals\x18\x04 \x03(\x0b\x32\x1d.moodstream.v1.ModalityTotals\x12.\n\x08rejected\x18\x05 \x03(\x0b\x32\x1c.moodstream.v1.MediaRejected\x12+\n\x06models\x18\x06 \x03(\x0b\x32\x1b.moodstream.v1.ModelVersionb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18moodstream/v1/clip.proto\x12\rmoodstream.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x19moodstream/v1/media.proto\x1a\x1amoodstream/v1/result.proto\x1a\x1bmoodstream/v1/session.proto\"\xe6\x02\n\tMediaFile\x12+\n\ntranscript\x18\x01 \x03(\x0b\x32\x17.moodstream.v1.TextSpan\x12\x31\n\x0eutterance_ends\x18\x02 \x03(\x0b\x32\x19.google.protobuf.Duration\x12,\n\x07results\x18\x03 \x01(\x0b\x32\x1b.moodstream.v1.ResultConfig\x12\x35\n\x0b\x65ndpointing\x18\x04 \x01(\x0b\x32 .moodstream.v1.EndpointingConfig\x12/\n\x0c\x66\x61\x63\x65_nearest\x18\x05 \x01(\x0b\x32\x14.moodstream.v1.PointH\x00\x88\x01\x01\x12\x16\n\tmax_faces\x18\x06 \x01(\rH\x01\x88\x01\x01\x12\x1a\n\raudio_channel\x18\x07 \x01(\rH\x02\x88\x01\x01\x42\x0f\n\r_face_nearestB\x0c\n\n_max_facesB\x10\n\x0e_audio_channel\"q\n\nClipConfig\x12(\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x18.moodstream.v1.MediaFileH\x00\x12/\n\x07session\x18\x02 \x01(\x0b\x32\x1c.moodstream.v1.SessionConfigH\x00\x42\x08\n\x06source\"\xff\x02\n\x12\x41nalyzeClipRequest\x12+\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x19.moodstream.v1.ClipConfigH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x12*\n\x05\x61udio\x18\x03 \x01(\x0b\x32\x19.moodstream.v1.AudioChunkH\x00\x12\'\n\x04text\x18\x04 \x01(\x0b\x32\x17.moodstream.v1.TextSpanH\x00\x12*\n\x05video\x18\x05 \x01(\x0b\x32\x19.moodstream.v1.VideoFrameH\x00\x12\x37\n\x0f\x65nd_of_modality\x18\x06 \x01(\x0b\x32\x1c.moodstream.v1.EndOfModalityH\x00\x12\x39\n\x10\x65nd_of_utterance\x18\x07 \x01(\x0b\x32\x1d.moodstream.v1.EndOfUtteranceH\x00\x12,\n\x06\x62undle\x18\x08 \x01(\x0b\x32\x1a.moodstream.v1.MediaBundleH\x00\x42\t\n\x07request\"\xb7\x02\n\x13\x41nalyzeClipResponse\x12/\n\x07windows\x18\x01 \x03(\x0b\x32\x1e.moodstream.v1.SentimentResult\x12\x32\n\nutterances\x18\x02 \x03(\x0b\x32\x1e.moodstream.v1.SentimentResult\x12/\n\x07summary\x18\x03 \x01(\x0b\x32\x1e.moodstream.v1.SentimentResult\x12-\n\x06totals\x18\x04 \x03(\x0b\x32\x1d.moodstream.v1.ModalityTotals\x12.\n\x08rejected\x18\x05 \x03(\x0b\x32\x1c.moodstream.v1.MediaRejected\x12+\n\x06models\x18\x06 \x03(\x0b\x32\x1b.moodstream.v1.ModelVersionB=\n\rmoodstream.v1P\x01Z\x1amoodstream/v1;moodstreamv1\xaa\x02\rMoodstream.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'moodstream.v1.clip_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_MEDIAFILE']._serialized_start=159
-  _globals['_MEDIAFILE']._serialized_end=266
-  _globals['_CLIPCONFIG']._serialized_start=268
-  _globals['_CLIPCONFIG']._serialized_end=381
-  _globals['_ANALYZECLIPREQUEST']._serialized_start=384
-  _globals['_ANALYZECLIPREQUEST']._serialized_end=721
-  _globals['_ANALYZECLIPRESPONSE']._serialized_start=724
-  _globals['_ANALYZECLIPRESPONSE']._serialized_end=1035
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\rmoodstream.v1P\001Z\032moodstream/v1;moodstreamv1\252\002\rMoodstream.V1'
+  _globals['_MEDIAFILE']._serialized_start=160
+  _globals['_MEDIAFILE']._serialized_end=518
+  _globals['_CLIPCONFIG']._serialized_start=520
+  _globals['_CLIPCONFIG']._serialized_end=633
+  _globals['_ANALYZECLIPREQUEST']._serialized_start=636
+  _globals['_ANALYZECLIPREQUEST']._serialized_end=1019
+  _globals['_ANALYZECLIPRESPONSE']._serialized_start=1022
+  _globals['_ANALYZECLIPRESPONSE']._serialized_end=1333
 # @@protoc_insertion_point(module_scope)

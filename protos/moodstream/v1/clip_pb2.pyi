@@ -30,25 +30,62 @@ class MediaFile(_message.Message):
 
     TRANSCRIPT_FIELD_NUMBER: _builtins.int
     UTTERANCE_ENDS_FIELD_NUMBER: _builtins.int
+    RESULTS_FIELD_NUMBER: _builtins.int
+    ENDPOINTING_FIELD_NUMBER: _builtins.int
+    FACE_NEAREST_FIELD_NUMBER: _builtins.int
+    MAX_FACES_FIELD_NUMBER: _builtins.int
+    AUDIO_CHANNEL_FIELD_NUMBER: _builtins.int
+    max_faces: _builtins.int
+    """As in `VideoConfig`."""
+    audio_channel: _builtins.int
+    """As in `AudioConfig`."""
     @_builtins.property
     def transcript(self) -> _containers.RepeatedCompositeFieldContainer[_media_pb2.TextSpan]:
-        """Words of the clip with their times; their sequences count from 0."""
+        """Words of the clip; their sequences count from 0. Hypotheses make no sense here."""
 
     @_builtins.property
     def utterance_ends(self) -> _containers.RepeatedCompositeFieldContainer[_duration_pb2.Duration]:
         """Ends of utterances."""
+
+    @_builtins.property
+    def results(self) -> _session_pb2.ResultConfig:
+        """As in `SessionConfig`. Results of a clip are always final."""
+
+    @_builtins.property
+    def endpointing(self) -> _session_pb2.EndpointingConfig:
+        """As in `SessionConfig`."""
+
+    @_builtins.property
+    def face_nearest(self) -> _media_pb2.Point:
+        """As in `VideoConfig`."""
 
     def __init__(
         self,
         *,
         transcript: _abc.Iterable[_media_pb2.TextSpan] | None = ...,
         utterance_ends: _abc.Iterable[_duration_pb2.Duration] | None = ...,
+        results: _session_pb2.ResultConfig | None = ...,
+        endpointing: _session_pb2.EndpointingConfig | None = ...,
+        face_nearest: _media_pb2.Point | None = ...,
+        max_faces: _builtins.int | None = ...,
+        audio_channel: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_audio_channel", b"_audio_channel", "_face_nearest", b"_face_nearest", "_max_faces", b"_max_faces", "audio_channel", b"audio_channel", "endpointing", b"endpointing", "face_nearest", b"face_nearest", "max_faces", b"max_faces", "results", b"results"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["transcript", b"transcript", "utterance_ends", b"utterance_ends"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_audio_channel", b"_audio_channel", "_face_nearest", b"_face_nearest", "_max_faces", b"_max_faces", "audio_channel", b"audio_channel", "endpointing", b"endpointing", "face_nearest", b"face_nearest", "max_faces", b"max_faces", "results", b"results", "transcript", b"transcript", "utterance_ends", b"utterance_ends"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__audio_channel: _TypeAlias = _typing.Literal["audio_channel"]  # noqa: Y015
+    _WhichOneofArgType__audio_channel: _TypeAlias = _typing.Literal["_audio_channel", b"_audio_channel"]  # noqa: Y015
+    _WhichOneofReturnType__face_nearest: _TypeAlias = _typing.Literal["face_nearest"]  # noqa: Y015
+    _WhichOneofArgType__face_nearest: _TypeAlias = _typing.Literal["_face_nearest", b"_face_nearest"]  # noqa: Y015
+    _WhichOneofReturnType__max_faces: _TypeAlias = _typing.Literal["max_faces"]  # noqa: Y015
+    _WhichOneofArgType__max_faces: _TypeAlias = _typing.Literal["_max_faces", b"_max_faces"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__audio_channel) -> _WhichOneofReturnType__audio_channel | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__face_nearest) -> _WhichOneofReturnType__face_nearest | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_faces) -> _WhichOneofReturnType__max_faces | None: ...
 
 Global___MediaFile: _TypeAlias = MediaFile  # noqa: Y015
 
@@ -66,7 +103,7 @@ class ClipConfig(_message.Message):
 
     @_builtins.property
     def session(self) -> _session_pb2.SessionConfig:
-        """Media messages follow, as in a session."""
+        """Media messages follow, as in a session. `resumable` makes no difference."""
 
     def __init__(
         self,
@@ -86,6 +123,8 @@ Global___ClipConfig: _TypeAlias = ClipConfig  # noqa: Y015
 
 @_typing.final
 class AnalyzeClipRequest(_message.Message):
+    """What a client sends."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     CONFIG_FIELD_NUMBER: _builtins.int
@@ -95,20 +134,37 @@ class AnalyzeClipRequest(_message.Message):
     VIDEO_FIELD_NUMBER: _builtins.int
     END_OF_MODALITY_FIELD_NUMBER: _builtins.int
     END_OF_UTTERANCE_FIELD_NUMBER: _builtins.int
+    BUNDLE_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
     """The next piece of the media file."""
     @_builtins.property
-    def config(self) -> Global___ClipConfig: ...
+    def config(self) -> Global___ClipConfig:
+        """First."""
+
     @_builtins.property
-    def audio(self) -> _media_pb2.AudioChunk: ...
+    def audio(self) -> _media_pb2.AudioChunk:
+        """A piece of audio."""
+
     @_builtins.property
-    def text(self) -> _media_pb2.TextSpan: ...
+    def text(self) -> _media_pb2.TextSpan:
+        """Words."""
+
     @_builtins.property
-    def video(self) -> _media_pb2.VideoFrame: ...
+    def video(self) -> _media_pb2.VideoFrame:
+        """An image."""
+
     @_builtins.property
-    def end_of_modality(self) -> _session_pb2.EndOfModality: ...
+    def end_of_modality(self) -> _session_pb2.EndOfModality:
+        """A modality ends."""
+
     @_builtins.property
-    def end_of_utterance(self) -> _session_pb2.EndOfUtterance: ...
+    def end_of_utterance(self) -> _session_pb2.EndOfUtterance:
+        """An utterance ends."""
+
+    @_builtins.property
+    def bundle(self) -> _media_pb2.MediaBundle:
+        """Media of several modalities at once."""
+
     def __init__(
         self,
         *,
@@ -119,12 +175,13 @@ class AnalyzeClipRequest(_message.Message):
         video: _media_pb2.VideoFrame | None = ...,
         end_of_modality: _session_pb2.EndOfModality | None = ...,
         end_of_utterance: _session_pb2.EndOfUtterance | None = ...,
+        bundle: _media_pb2.MediaBundle | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "config", b"config", "data", b"data", "end_of_modality", b"end_of_modality", "end_of_utterance", b"end_of_utterance", "request", b"request", "text", b"text", "video", b"video"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "bundle", b"bundle", "config", b"config", "data", b"data", "end_of_modality", b"end_of_modality", "end_of_utterance", b"end_of_utterance", "request", b"request", "text", b"text", "video", b"video"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "config", b"config", "data", b"data", "end_of_modality", b"end_of_modality", "end_of_utterance", b"end_of_utterance", "request", b"request", "text", b"text", "video", b"video"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "bundle", b"bundle", "config", b"config", "data", b"data", "end_of_modality", b"end_of_modality", "end_of_utterance", b"end_of_utterance", "request", b"request", "text", b"text", "video", b"video"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["config", "data", "audio", "text", "video", "end_of_modality", "end_of_utterance"]  # noqa: Y015
+    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["config", "data", "audio", "text", "video", "end_of_modality", "end_of_utterance", "bundle"]  # noqa: Y015
     _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
 
@@ -132,6 +189,8 @@ Global___AnalyzeClipRequest: _TypeAlias = AnalyzeClipRequest  # noqa: Y015
 
 @_typing.final
 class AnalyzeClipResponse(_message.Message):
+    """All that the server says about a clip."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     WINDOWS_FIELD_NUMBER: _builtins.int
@@ -145,17 +204,25 @@ class AnalyzeClipResponse(_message.Message):
         """The final result of every window, in order."""
 
     @_builtins.property
-    def utterances(self) -> _containers.RepeatedCompositeFieldContainer[_result_pb2.SentimentResult]: ...
-    @_builtins.property
-    def summary(self) -> _result_pb2.SentimentResult:
-        """Unset when no window had data."""
+    def utterances(self) -> _containers.RepeatedCompositeFieldContainer[_result_pb2.SentimentResult]:
+        """The final result of every utterance, in order."""
 
     @_builtins.property
-    def totals(self) -> _containers.RepeatedCompositeFieldContainer[_session_pb2.ModalityTotals]: ...
+    def summary(self) -> _result_pb2.SentimentResult:
+        """Scope SESSION. Unset when no window had data."""
+
     @_builtins.property
-    def rejected(self) -> _containers.RepeatedCompositeFieldContainer[_session_pb2.MediaRejected]: ...
+    def totals(self) -> _containers.RepeatedCompositeFieldContainer[_session_pb2.ModalityTotals]:
+        """In the order audio, video, text: always all three."""
+
     @_builtins.property
-    def models(self) -> _containers.RepeatedCompositeFieldContainer[_session_pb2.ModelVersion]: ...
+    def rejected(self) -> _containers.RepeatedCompositeFieldContainer[_session_pb2.MediaRejected]:
+        """Messages that could not be used."""
+
+    @_builtins.property
+    def models(self) -> _containers.RepeatedCompositeFieldContainer[_session_pb2.ModelVersion]:
+        """The models that answered."""
+
     def __init__(
         self,
         *,

@@ -25,29 +25,36 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19moodstream/v1/media.proto\x12\rmoodstream.v1\x1a\x1egoogle/protobuf/duration.proto\"y\n\x0b\x41udioConfig\x12.\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x1c.moodstream.v1.AudioEncoding\x12\x16\n\x0esample_rate_hz\x18\x02 \x01(\r\x12\x15\n\x08\x63hannels\x18\x03 \x01(\rH\x00\x88\x01\x01\x42\x0b\n\t_channels\"\x8e\x01\n\x0bVideoConfig\x12.\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x1c.moodstream.v1.VideoEncoding\x12\x11\n\tface_crop\x18\x02 \x01(\x08\x12\x12\n\x05width\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\x13\n\x06height\x18\x04 \x01(\rH\x01\x88\x01\x01\x42\x08\n\x06_widthB\t\n\x07_height\"\x0c\n\nTextConfig\"]\n\nAudioChunk\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12/\n\x0cstart_offset\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\x9a\x01\n\x08TextSpan\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12/\n\x0cstart_offset\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\x08\x64uration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x88\x01\x01\x12\x0c\n\x04text\x18\x04 \x01(\tB\x0b\n\t_duration\"]\n\nVideoFrame\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12/\n\x0cstart_offset\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c*_\n\x08Modality\x12\x18\n\x14MODALITY_UNSPECIFIED\x10\x00\x12\x12\n\x0eMODALITY_AUDIO\x10\x01\x12\x12\n\x0eMODALITY_VIDEO\x10\x02\x12\x11\n\rMODALITY_TEXT\x10\x03*\xb7\x01\n\rAudioEncoding\x12\x1e\n\x1a\x41UDIO_ENCODING_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x41UDIO_ENCODING_PCM_S16LE\x10\x01\x12\x1c\n\x18\x41UDIO_ENCODING_PCM_F32LE\x10\x02\x12\x18\n\x14\x41UDIO_ENCODING_MULAW\x10\x03\x12\x17\n\x13\x41UDIO_ENCODING_FLAC\x10\x04\x12\x17\n\x13\x41UDIO_ENCODING_OPUS\x10\x05*z\n\rVideoEncoding\x12\x1e\n\x1aVIDEO_ENCODING_UNSPECIFIED\x10\x00\x12\x17\n\x13VIDEO_ENCODING_JPEG\x10\x01\x12\x16\n\x12VIDEO_ENCODING_PNG\x10\x02\x12\x18\n\x14VIDEO_ENCODING_RGB24\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19moodstream/v1/media.proto\x12\rmoodstream.v1\x1a\x1egoogle/protobuf/duration.proto\"\xc0\x01\n\x0b\x41udioConfig\x12.\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x1c.moodstream.v1.AudioEncoding\x12\x19\n\x11sample_rate_hertz\x18\x02 \x01(\r\x12 \n\x13\x61udio_channel_count\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\x1a\n\raudio_channel\x18\x04 \x01(\rH\x01\x88\x01\x01\x42\x16\n\x14_audio_channel_countB\x10\n\x0e_audio_channel\"\x1d\n\x05Point\x12\t\n\x01x\x18\x01 \x01(\x02\x12\t\n\x01y\x18\x02 \x01(\x02\"\xf6\x01\n\x0bVideoConfig\x12.\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x1c.moodstream.v1.VideoEncoding\x12\x11\n\tface_crop\x18\x02 \x01(\x08\x12\x12\n\x05width\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\x13\n\x06height\x18\x04 \x01(\rH\x01\x88\x01\x01\x12/\n\x0c\x66\x61\x63\x65_nearest\x18\x05 \x01(\x0b\x32\x14.moodstream.v1.PointH\x02\x88\x01\x01\x12\x16\n\tmax_faces\x18\x06 \x01(\rH\x03\x88\x01\x01\x42\x08\n\x06_widthB\t\n\x07_heightB\x0f\n\r_face_nearestB\x0c\n\n_max_faces\"\x0c\n\nTextConfig\"]\n\nAudioChunk\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12/\n\x0cstart_offset\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"x\n\x08WordInfo\x12/\n\x0cstart_offset\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nend_offset\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04word\x18\x03 \x01(\t\"\x82\x02\n\x08TextSpan\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12/\n\x0cstart_offset\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\x08\x64uration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x88\x01\x01\x12\x0c\n\x04text\x18\x04 \x01(\t\x12\x1a\n\rhypothesis_id\x18\x05 \x01(\x04H\x01\x88\x01\x01\x12\x10\n\x08is_final\x18\x06 \x01(\x08\x12&\n\x05words\x18\x07 \x03(\x0b\x32\x17.moodstream.v1.WordInfoB\x0b\n\t_durationB\x10\n\x0e_hypothesis_id\"]\n\nVideoFrame\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12/\n\x0cstart_offset\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\x88\x01\n\x0bMediaBundle\x12(\n\x05\x61udio\x18\x01 \x01(\x0b\x32\x19.moodstream.v1.AudioChunk\x12(\n\x05video\x18\x02 \x03(\x0b\x32\x19.moodstream.v1.VideoFrame\x12%\n\x04text\x18\x03 \x03(\x0b\x32\x17.moodstream.v1.TextSpan*_\n\x08Modality\x12\x18\n\x14MODALITY_UNSPECIFIED\x10\x00\x12\x12\n\x0eMODALITY_AUDIO\x10\x01\x12\x12\n\x0eMODALITY_VIDEO\x10\x02\x12\x11\n\rMODALITY_TEXT\x10\x03*\xb7\x01\n\rAudioEncoding\x12\x1e\n\x1a\x41UDIO_ENCODING_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x41UDIO_ENCODING_PCM_S16LE\x10\x01\x12\x1c\n\x18\x41UDIO_ENCODING_PCM_F32LE\x10\x02\x12\x18\n\x14\x41UDIO_ENCODING_MULAW\x10\x03\x12\x17\n\x13\x41UDIO_ENCODING_FLAC\x10\x04\x12\x17\n\x13\x41UDIO_ENCODING_OPUS\x10\x05*z\n\rVideoEncoding\x12\x1e\n\x1aVIDEO_ENCODING_UNSPECIFIED\x10\x00\x12\x17\n\x13VIDEO_ENCODING_JPEG\x10\x01\x12\x16\n\x12VIDEO_ENCODING_PNG\x10\x02\x12\x18\n\x14VIDEO_ENCODING_RGB24\x10\x03\x42=\n\rmoodstream.v1P\x01Z\x1amoodstream/v1;moodstreamv1\xaa\x02\rMoodstream.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'moodstream.v1.media_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_MODALITY']._serialized_start=705
-  _globals['_MODALITY']._serialized_end=800
-  _globals['_AUDIOENCODING']._serialized_start=803
-  _globals['_AUDIOENCODING']._serialized_end=986
-  _globals['_VIDEOENCODING']._serialized_start=988
-  _globals['_VIDEOENCODING']._serialized_end=1110
-  _globals['_AUDIOCONFIG']._serialized_start=76
-  _globals['_AUDIOCONFIG']._serialized_end=197
-  _globals['_VIDEOCONFIG']._serialized_start=200
-  _globals['_VIDEOCONFIG']._serialized_end=342
-  _globals['_TEXTCONFIG']._serialized_start=344
-  _globals['_TEXTCONFIG']._serialized_end=356
-  _globals['_AUDIOCHUNK']._serialized_start=358
-  _globals['_AUDIOCHUNK']._serialized_end=451
-  _globals['_TEXTSPAN']._serialized_start=454
-  _globals['_TEXTSPAN']._serialized_end=608
-  _globals['_VIDEOFRAME']._serialized_start=610
-  _globals['_VIDEOFRAME']._serialized_end=703
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\rmoodstream.v1P\001Z\032moodstream/v1;moodstreamv1\252\002\rMoodstream.V1'
+  _globals['_MODALITY']._serialized_start=1277
+  _globals['_MODALITY']._serialized_end=1372
+  _globals['_AUDIOENCODING']._serialized_start=1375
+  _globals['_AUDIOENCODING']._serialized_end=1558
+  _globals['_VIDEOENCODING']._serialized_start=1560
+  _globals['_VIDEOENCODING']._serialized_end=1682
+  _globals['_AUDIOCONFIG']._serialized_start=77
+  _globals['_AUDIOCONFIG']._serialized_end=269
+  _globals['_POINT']._serialized_start=271
+  _globals['_POINT']._serialized_end=300
+  _globals['_VIDEOCONFIG']._serialized_start=303
+  _globals['_VIDEOCONFIG']._serialized_end=549
+  _globals['_TEXTCONFIG']._serialized_start=551
+  _globals['_TEXTCONFIG']._serialized_end=563
+  _globals['_AUDIOCHUNK']._serialized_start=565
+  _globals['_AUDIOCHUNK']._serialized_end=658
+  _globals['_WORDINFO']._serialized_start=660
+  _globals['_WORDINFO']._serialized_end=780
+  _globals['_TEXTSPAN']._serialized_start=783
+  _globals['_TEXTSPAN']._serialized_end=1041
+  _globals['_VIDEOFRAME']._serialized_start=1043
+  _globals['_VIDEOFRAME']._serialized_end=1136
+  _globals['_MEDIABUNDLE']._serialized_start=1139
+  _globals['_MEDIABUNDLE']._serialized_end=1275
 # @@protoc_insertion_point(module_scope)

@@ -3,9 +3,11 @@
 isort:skip_file
 Media that a client sends, and how it is encoded."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
@@ -25,17 +27,25 @@ class _Modality:
 class _ModalityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Modality.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     MODALITY_UNSPECIFIED: _Modality.ValueType  # 0
+    """Belongs to none."""
     MODALITY_AUDIO: _Modality.ValueType  # 1
+    """The voice."""
     MODALITY_VIDEO: _Modality.ValueType  # 2
+    """The face."""
     MODALITY_TEXT: _Modality.ValueType  # 3
+    """The words."""
 
 class Modality(_Modality, metaclass=_ModalityEnumTypeWrapper):
     """The three channels of a conversation."""
 
 MODALITY_UNSPECIFIED: Modality.ValueType  # 0
+"""Belongs to none."""
 MODALITY_AUDIO: Modality.ValueType  # 1
+"""The voice."""
 MODALITY_VIDEO: Modality.ValueType  # 2
+"""The face."""
 MODALITY_TEXT: Modality.ValueType  # 3
+"""The words."""
 Global___Modality: _TypeAlias = Modality  # noqa: Y015
 
 class _AudioEncoding:
@@ -45,6 +55,7 @@ class _AudioEncoding:
 class _AudioEncodingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AudioEncoding.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     AUDIO_ENCODING_UNSPECIFIED: _AudioEncoding.ValueType  # 0
+    """Refused."""
     AUDIO_ENCODING_PCM_S16LE: _AudioEncoding.ValueType  # 1
     """Signed 16-bit little-endian samples, channels interleaved."""
     AUDIO_ENCODING_PCM_F32LE: _AudioEncoding.ValueType  # 2
@@ -56,9 +67,11 @@ class _AudioEncodingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AudioEn
     AUDIO_ENCODING_OPUS: _AudioEncoding.ValueType  # 5
     """Each message is one raw Opus packet (RFC 6716), as WebRTC sends them."""
 
-class AudioEncoding(_AudioEncoding, metaclass=_AudioEncodingEnumTypeWrapper): ...
+class AudioEncoding(_AudioEncoding, metaclass=_AudioEncodingEnumTypeWrapper):
+    """How the bytes of an audio message are to be read."""
 
 AUDIO_ENCODING_UNSPECIFIED: AudioEncoding.ValueType  # 0
+"""Refused."""
 AUDIO_ENCODING_PCM_S16LE: AudioEncoding.ValueType  # 1
 """Signed 16-bit little-endian samples, channels interleaved."""
 AUDIO_ENCODING_PCM_F32LE: AudioEncoding.ValueType  # 2
@@ -78,6 +91,7 @@ class _VideoEncoding:
 class _VideoEncodingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_VideoEncoding.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     VIDEO_ENCODING_UNSPECIFIED: _VideoEncoding.ValueType  # 0
+    """Refused."""
     VIDEO_ENCODING_JPEG: _VideoEncoding.ValueType  # 1
     """Each message is one JPEG image."""
     VIDEO_ENCODING_PNG: _VideoEncoding.ValueType  # 2
@@ -85,9 +99,11 @@ class _VideoEncodingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_VideoEn
     VIDEO_ENCODING_RGB24: _VideoEncoding.ValueType  # 3
     """Each message is one image of 8-bit RGB rows without padding; VideoConfig gives its width and height."""
 
-class VideoEncoding(_VideoEncoding, metaclass=_VideoEncodingEnumTypeWrapper): ...
+class VideoEncoding(_VideoEncoding, metaclass=_VideoEncodingEnumTypeWrapper):
+    """How the bytes of an image are to be read."""
 
 VIDEO_ENCODING_UNSPECIFIED: VideoEncoding.ValueType  # 0
+"""Refused."""
 VIDEO_ENCODING_JPEG: VideoEncoding.ValueType  # 1
 """Each message is one JPEG image."""
 VIDEO_ENCODING_PNG: VideoEncoding.ValueType  # 2
@@ -98,49 +114,99 @@ Global___VideoEncoding: _TypeAlias = VideoEncoding  # noqa: Y015
 
 @_typing.final
 class AudioConfig(_message.Message):
+    """How the audio of a session is encoded."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ENCODING_FIELD_NUMBER: _builtins.int
-    SAMPLE_RATE_HZ_FIELD_NUMBER: _builtins.int
-    CHANNELS_FIELD_NUMBER: _builtins.int
+    SAMPLE_RATE_HERTZ_FIELD_NUMBER: _builtins.int
+    AUDIO_CHANNEL_COUNT_FIELD_NUMBER: _builtins.int
+    AUDIO_CHANNEL_FIELD_NUMBER: _builtins.int
     encoding: Global___AudioEncoding.ValueType
-    sample_rate_hz: _builtins.int
+    """Required."""
+    sample_rate_hertz: _builtins.int
     """Samples per second of the sent audio: 8000 to 48000. The server resamples to 16000."""
-    channels: _builtins.int
-    """Interleaved channels, 1 to 8, mixed to one by their mean. Unset means 1."""
+    audio_channel_count: _builtins.int
+    """Interleaved channels, 1 to 8. Unset means 1."""
+    audio_channel: _builtins.int
+    """The one channel that is listened to, from 0. Unset means the mean of all."""
     def __init__(
         self,
         *,
         encoding: Global___AudioEncoding.ValueType = ...,
-        sample_rate_hz: _builtins.int = ...,
-        channels: _builtins.int | None = ...,
+        sample_rate_hertz: _builtins.int = ...,
+        audio_channel_count: _builtins.int | None = ...,
+        audio_channel: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_channels", b"_channels", "channels", b"channels"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_audio_channel", b"_audio_channel", "_audio_channel_count", b"_audio_channel_count", "audio_channel", b"audio_channel", "audio_channel_count", b"audio_channel_count"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_channels", b"_channels", "channels", b"channels", "encoding", b"encoding", "sample_rate_hz", b"sample_rate_hz"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_audio_channel", b"_audio_channel", "_audio_channel_count", b"_audio_channel_count", "audio_channel", b"audio_channel", "audio_channel_count", b"audio_channel_count", "encoding", b"encoding", "sample_rate_hertz", b"sample_rate_hertz"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__channels: _TypeAlias = _typing.Literal["channels"]  # noqa: Y015
-    _WhichOneofArgType__channels: _TypeAlias = _typing.Literal["_channels", b"_channels"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__channels) -> _WhichOneofReturnType__channels | None: ...
+    _WhichOneofReturnType__audio_channel: _TypeAlias = _typing.Literal["audio_channel"]  # noqa: Y015
+    _WhichOneofArgType__audio_channel: _TypeAlias = _typing.Literal["_audio_channel", b"_audio_channel"]  # noqa: Y015
+    _WhichOneofReturnType__audio_channel_count: _TypeAlias = _typing.Literal["audio_channel_count"]  # noqa: Y015
+    _WhichOneofArgType__audio_channel_count: _TypeAlias = _typing.Literal["_audio_channel_count", b"_audio_channel_count"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__audio_channel) -> _WhichOneofReturnType__audio_channel | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__audio_channel_count) -> _WhichOneofReturnType__audio_channel_count | None: ...
 
 Global___AudioConfig: _TypeAlias = AudioConfig  # noqa: Y015
 
 @_typing.final
+class Point(_message.Message):
+    """A place in an image, whatever its resolution."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    X_FIELD_NUMBER: _builtins.int
+    Y_FIELD_NUMBER: _builtins.int
+    x: _builtins.float
+    """From the left edge, 0, to the right one, 1."""
+    y: _builtins.float
+    """From the upper edge, 0, to the lower one, 1."""
+    def __init__(
+        self,
+        *,
+        x: _builtins.float = ...,
+        y: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["x", b"x", "y", b"y"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Point: _TypeAlias = Point  # noqa: Y015
+
+@_typing.final
 class VideoConfig(_message.Message):
+    """How the images of a session are encoded, and whose face counts."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ENCODING_FIELD_NUMBER: _builtins.int
     FACE_CROP_FIELD_NUMBER: _builtins.int
     WIDTH_FIELD_NUMBER: _builtins.int
     HEIGHT_FIELD_NUMBER: _builtins.int
+    FACE_NEAREST_FIELD_NUMBER: _builtins.int
+    MAX_FACES_FIELD_NUMBER: _builtins.int
     encoding: Global___VideoEncoding.ValueType
+    """Required."""
     face_crop: _builtins.bool
     """True when the client has found the face: each image is a square crop of 1.1 x the larger side of the face's box.
     Otherwise the server finds the face.
     """
     width: _builtins.int
-    """Size of the images, required for RGB24 only."""
+    """Width of the images in pixels, required for RGB24 only."""
     height: _builtins.int
+    """Height of the images in pixels, required for RGB24 only."""
+    max_faces: _builtins.int
+    """Faces that are followed and scored at a time, the speaker's among them: 1 to 4. Unset means 1."""
+    @_builtins.property
+    def face_nearest(self) -> Global___Point:
+        """The speaker's face is the one nearest to this place. Unset means the largest one. Not with `face_crop`."""
+
     def __init__(
         self,
         *,
@@ -148,17 +214,27 @@ class VideoConfig(_message.Message):
         face_crop: _builtins.bool = ...,
         width: _builtins.int | None = ...,
         height: _builtins.int | None = ...,
+        face_nearest: Global___Point | None = ...,
+        max_faces: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_height", b"_height", "_width", b"_width", "height", b"height", "width", b"width"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_face_nearest", b"_face_nearest", "_height", b"_height", "_max_faces", b"_max_faces", "_width", b"_width", "face_nearest", b"face_nearest", "height", b"height", "max_faces", b"max_faces", "width", b"width"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_height", b"_height", "_width", b"_width", "encoding", b"encoding", "face_crop", b"face_crop", "height", b"height", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_face_nearest", b"_face_nearest", "_height", b"_height", "_max_faces", b"_max_faces", "_width", b"_width", "encoding", b"encoding", "face_crop", b"face_crop", "face_nearest", b"face_nearest", "height", b"height", "max_faces", b"max_faces", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__face_nearest: _TypeAlias = _typing.Literal["face_nearest"]  # noqa: Y015
+    _WhichOneofArgType__face_nearest: _TypeAlias = _typing.Literal["_face_nearest", b"_face_nearest"]  # noqa: Y015
     _WhichOneofReturnType__height: _TypeAlias = _typing.Literal["height"]  # noqa: Y015
     _WhichOneofArgType__height: _TypeAlias = _typing.Literal["_height", b"_height"]  # noqa: Y015
+    _WhichOneofReturnType__max_faces: _TypeAlias = _typing.Literal["max_faces"]  # noqa: Y015
+    _WhichOneofArgType__max_faces: _TypeAlias = _typing.Literal["_max_faces", b"_max_faces"]  # noqa: Y015
     _WhichOneofReturnType__width: _TypeAlias = _typing.Literal["width"]  # noqa: Y015
     _WhichOneofArgType__width: _TypeAlias = _typing.Literal["_width", b"_width"]  # noqa: Y015
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__face_nearest) -> _WhichOneofReturnType__face_nearest | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__height) -> _WhichOneofReturnType__height | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_faces) -> _WhichOneofReturnType__max_faces | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__width) -> _WhichOneofReturnType__width | None: ...
 
@@ -166,6 +242,8 @@ Global___VideoConfig: _TypeAlias = VideoConfig  # noqa: Y015
 
 @_typing.final
 class TextConfig(_message.Message):
+    """The words of a session. Its presence opens the modality."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     def __init__(
@@ -191,9 +269,12 @@ class AudioChunk(_message.Message):
     sequence: _builtins.int
     """Number of the message within its modality: 0, 1, 2, ... Messages may arrive out of order within the lateness."""
     data: _builtins.bytes
+    """The samples, encoded as the configuration says."""
     @_builtins.property
     def start_offset(self) -> _duration_pb2.Duration:
-        """Session time of the first sample. The next chunk begins where this one ends; a larger offset is a gap."""
+        """Session time of the first sample. The next chunk begins where this one ends; a larger offset is a gap. A clock that
+        runs a little fast or slow, as those of sound cards do, is followed.
+        """
 
     def __init__(
         self,
@@ -211,8 +292,42 @@ class AudioChunk(_message.Message):
 Global___AudioChunk: _TypeAlias = AudioChunk  # noqa: Y015
 
 @_typing.final
+class WordInfo(_message.Message):
+    """One word of a span and its own time."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_OFFSET_FIELD_NUMBER: _builtins.int
+    END_OFFSET_FIELD_NUMBER: _builtins.int
+    WORD_FIELD_NUMBER: _builtins.int
+    word: _builtins.str
+    """The word as it is written, with the punctuation that follows it."""
+    @_builtins.property
+    def start_offset(self) -> _duration_pb2.Duration:
+        """Session time at which the word begins."""
+
+    @_builtins.property
+    def end_offset(self) -> _duration_pb2.Duration:
+        """Session time at which it ends."""
+
+    def __init__(
+        self,
+        *,
+        start_offset: _duration_pb2.Duration | None = ...,
+        end_offset: _duration_pb2.Duration | None = ...,
+        word: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_offset", b"end_offset", "start_offset", b"start_offset"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_offset", b"end_offset", "start_offset", b"start_offset", "word", b"word"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WordInfo: _TypeAlias = WordInfo  # noqa: Y015
+
+@_typing.final
 class TextSpan(_message.Message):
-    """Words, as a speech recogniser or a captioner gives them."""
+    """Words, as a speech recogniser or a captioner gives them: one word, a phrase or a sentence."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -220,15 +335,35 @@ class TextSpan(_message.Message):
     START_OFFSET_FIELD_NUMBER: _builtins.int
     DURATION_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
+    HYPOTHESIS_ID_FIELD_NUMBER: _builtins.int
+    IS_FINAL_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
+    """Number of the message within its modality, from 0."""
     text: _builtins.str
+    """The words. With a hypothesis, all of its words: empty text takes the hypothesis back."""
+    hypothesis_id: _builtins.int
+    """Set by recognisers that correct themselves: the span replaces the one before with the same id, as a whole, whatever
+    its times. A span with `is_final` is the last of its hypothesis, after which the id may name a new one. Unset means
+    words that are final.
+    """
+    is_final: _builtins.bool
+    """The words will not be corrected any more. Without a hypothesis this goes without saying."""
     @_builtins.property
     def start_offset(self) -> _duration_pb2.Duration:
-        """Session time at which the words begin."""
+        """Session time at which the words begin. Unset means that the sender knows no times: the words are placed where the
+        session has got to when they are taken in.
+        """
 
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration:
         """How long they last. Unset means that they end where they begin."""
+
+    @_builtins.property
+    def words(self) -> _containers.RepeatedCompositeFieldContainer[Global___WordInfo]:
+        """Times of the single words, where the sender knows them, in order, within the span: each counts from its own end
+        on. `text` is then left empty, or holds the same words.
+        """
 
     def __init__(
         self,
@@ -237,14 +372,22 @@ class TextSpan(_message.Message):
         start_offset: _duration_pb2.Duration | None = ...,
         duration: _duration_pb2.Duration | None = ...,
         text: _builtins.str = ...,
+        hypothesis_id: _builtins.int | None = ...,
+        is_final: _builtins.bool = ...,
+        words: _abc.Iterable[Global___WordInfo] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_duration", b"_duration", "duration", b"duration", "start_offset", b"start_offset"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_duration", b"_duration", "_hypothesis_id", b"_hypothesis_id", "duration", b"duration", "hypothesis_id", b"hypothesis_id", "start_offset", b"start_offset"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_duration", b"_duration", "duration", b"duration", "sequence", b"sequence", "start_offset", b"start_offset", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_duration", b"_duration", "_hypothesis_id", b"_hypothesis_id", "duration", b"duration", "hypothesis_id", b"hypothesis_id", "is_final", b"is_final", "sequence", b"sequence", "start_offset", b"start_offset", "text", b"text", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__duration: _TypeAlias = _typing.Literal["duration"]  # noqa: Y015
     _WhichOneofArgType__duration: _TypeAlias = _typing.Literal["_duration", b"_duration"]  # noqa: Y015
+    _WhichOneofReturnType__hypothesis_id: _TypeAlias = _typing.Literal["hypothesis_id"]  # noqa: Y015
+    _WhichOneofArgType__hypothesis_id: _TypeAlias = _typing.Literal["_hypothesis_id", b"_hypothesis_id"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__duration) -> _WhichOneofReturnType__duration | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__hypothesis_id) -> _WhichOneofReturnType__hypothesis_id | None: ...
 
 Global___TextSpan: _TypeAlias = TextSpan  # noqa: Y015
 
@@ -258,7 +401,9 @@ class VideoFrame(_message.Message):
     START_OFFSET_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
+    """Number of the message within its modality, from 0."""
     data: _builtins.bytes
+    """The image, encoded as the configuration says."""
     @_builtins.property
     def start_offset(self) -> _duration_pb2.Duration:
         """Session time at which it was taken."""
@@ -277,3 +422,41 @@ class VideoFrame(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VideoFrame: _TypeAlias = VideoFrame  # noqa: Y015
+
+@_typing.final
+class MediaBundle(_message.Message):
+    """Media of one stretch of time in one message, which costs less than sending them one by one. It means the same as its
+    words, then its images, then its audio, each in a message of its own: each keeps its own sequence number and limits.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUDIO_FIELD_NUMBER: _builtins.int
+    VIDEO_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def audio(self) -> Global___AudioChunk:
+        """Audio of the stretch."""
+
+    @_builtins.property
+    def video(self) -> _containers.RepeatedCompositeFieldContainer[Global___VideoFrame]:
+        """Its images, in order."""
+
+    @_builtins.property
+    def text(self) -> _containers.RepeatedCompositeFieldContainer[Global___TextSpan]:
+        """Its words, in order."""
+
+    def __init__(
+        self,
+        *,
+        audio: Global___AudioChunk | None = ...,
+        video: _abc.Iterable[Global___VideoFrame] | None = ...,
+        text: _abc.Iterable[Global___TextSpan] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "text", b"text", "video", b"video"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MediaBundle: _TypeAlias = MediaBundle  # noqa: Y015

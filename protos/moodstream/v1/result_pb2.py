@@ -26,25 +26,36 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from moodstream.v1 import media_pb2 as moodstream_dot_v1_dot_media__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1amoodstream/v1/result.proto\x12\rmoodstream.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x19moodstream/v1/media.proto\"0\n\nLabelScore\x12\r\n\x05label\x18\x01 \x01(\t\x12\x13\n\x0bprobability\x18\x02 \x01(\x02\"P\n\x0eModalityScores\x12\x11\n\tsentiment\x18\x01 \x01(\x02\x12+\n\x08\x65motions\x18\x02 \x03(\x0b\x32\x19.moodstream.v1.LabelScore\"\x95\x02\n\x0eModalityResult\x12)\n\x08modality\x18\x01 \x01(\x0e\x32\x17.moodstream.v1.Modality\x12-\n\x06status\x18\x02 \x01(\x0e\x32\x1d.moodstream.v1.ModalityStatus\x12\x19\n\x0c\x63ontribution\x18\x03 \x01(\x02H\x00\x88\x01\x01\x12\x10\n\x08\x63overage\x18\x04 \x01(\x02\x12-\n\x06scores\x18\x05 \x01(\x0b\x32\x1d.moodstream.v1.ModalityScores\x12\"\n\x15\x61\x63knowledged_sequence\x18\x06 \x01(\x04H\x01\x88\x01\x01\x42\x0f\n\r_contributionB\x18\n\x16_acknowledged_sequence\"\xb7\x01\n\x0cStageTimings\x12)\n\x06\x64\x65\x63ode\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x06\x65ncode\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\'\n\x04\x66use\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05total\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xd1\x03\n\x0fSentimentResult\x12#\n\x05scope\x18\x01 \x01(\x0e\x32\x14.moodstream.v1.Scope\x12\n\n\x02id\x18\x02 \x01(\x04\x12\x10\n\x08revision\x18\x03 \x01(\r\x12\x10\n\x08is_final\x18\x04 \x01(\x08\x12/\n\x0cstart_offset\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nend_offset\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x16\n\tsentiment\x18\x07 \x01(\x02H\x00\x88\x01\x01\x12-\n\npolarities\x18\x08 \x03(\x0b\x32\x19.moodstream.v1.LabelScore\x12+\n\x08\x65motions\x18\t \x03(\x0b\x32\x19.moodstream.v1.LabelScore\x12\x17\n\nconfidence\x18\n \x01(\x02H\x01\x88\x01\x01\x12\x31\n\nmodalities\x18\x0b \x03(\x0b\x32\x1d.moodstream.v1.ModalityResult\x12,\n\x07timings\x18\x0c \x01(\x0b\x32\x1b.moodstream.v1.StageTimingsB\x0c\n\n_sentimentB\r\n\x0b_confidence*X\n\x05Scope\x12\x15\n\x11SCOPE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSCOPE_WINDOW\x10\x01\x12\x13\n\x0fSCOPE_UTTERANCE\x10\x02\x12\x11\n\rSCOPE_SESSION\x10\x03*\x9f\x01\n\x0eModalityStatus\x12\x1f\n\x1bMODALITY_STATUS_UNSPECIFIED\x10\x00\x12\x18\n\x14MODALITY_STATUS_USED\x10\x01\x12\x1b\n\x17MODALITY_STATUS_MISSING\x10\x02\x12\x18\n\x14MODALITY_STATUS_LATE\x10\x03\x12\x1b\n\x17MODALITY_STATUS_DROPPED\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1amoodstream/v1/result.proto\x12\rmoodstream.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x19moodstream/v1/media.proto\"O\n\rPolarityScore\x12)\n\x08polarity\x18\x01 \x01(\x0e\x32\x17.moodstream.v1.Polarity\x12\x13\n\x0bprobability\x18\x02 \x01(\x02\"L\n\x0c\x45motionScore\x12\'\n\x07\x65motion\x18\x01 \x01(\x0e\x32\x16.moodstream.v1.Emotion\x12\x13\n\x0bprobability\x18\x02 \x01(\x02\"R\n\x0eModalityScores\x12\x11\n\tsentiment\x18\x01 \x01(\x02\x12-\n\x08\x65motions\x18\x02 \x03(\x0b\x32\x1b.moodstream.v1.EmotionScore\"\xa8\x02\n\x0eModalityResult\x12)\n\x08modality\x18\x01 \x01(\x0e\x32\x17.moodstream.v1.Modality\x12-\n\x06status\x18\x02 \x01(\x0e\x32\x1d.moodstream.v1.ModalityStatus\x12\x19\n\x0c\x63ontribution\x18\x03 \x01(\x02H\x00\x88\x01\x01\x12\x10\n\x08\x63overage\x18\x04 \x01(\x02\x12-\n\x06scores\x18\x05 \x01(\x0b\x32\x1d.moodstream.v1.ModalityScores\x12\"\n\x15\x61\x63knowledged_sequence\x18\x06 \x01(\x04H\x01\x88\x01\x01\x12\x11\n\tembedding\x18\x07 \x03(\x02\x42\x0f\n\r_contributionB\x18\n\x16_acknowledged_sequence\"G\n\x0b\x42oundingBox\x12\x0c\n\x04left\x18\x01 \x01(\x02\x12\x0b\n\x03top\x18\x02 \x01(\x02\x12\r\n\x05width\x18\x03 \x01(\x02\x12\x0e\n\x06height\x18\x04 \x01(\x02\"\x9b\x01\n\nFaceResult\x12\x0f\n\x07\x66\x61\x63\x65_id\x18\x01 \x01(\r\x12\x12\n\nis_speaker\x18\x02 \x01(\x08\x12\'\n\x03\x62ox\x18\x03 \x01(\x0b\x32\x1a.moodstream.v1.BoundingBox\x12\x10\n\x08\x63overage\x18\x04 \x01(\x02\x12-\n\x06scores\x18\x05 \x01(\x0b\x32\x1d.moodstream.v1.ModalityScores\"\xb7\x01\n\x0cStageTimings\x12)\n\x06\x64\x65\x63ode\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x06\x65ncode\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\'\n\x04\x66use\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05total\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x8f\x04\n\x0fSentimentResult\x12#\n\x05scope\x18\x01 \x01(\x0e\x32\x14.moodstream.v1.Scope\x12\n\n\x02id\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\r\x12\x10\n\x08is_final\x18\x04 \x01(\x08\x12/\n\x0cstart_offset\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nend_offset\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x16\n\tsentiment\x18\x07 \x01(\x02H\x00\x88\x01\x01\x12\x30\n\npolarities\x18\x08 \x03(\x0b\x32\x1c.moodstream.v1.PolarityScore\x12-\n\x08\x65motions\x18\t \x03(\x0b\x32\x1b.moodstream.v1.EmotionScore\x12\x17\n\nconfidence\x18\n \x01(\x02H\x01\x88\x01\x01\x12\x31\n\nmodalities\x18\x0b \x03(\x0b\x32\x1d.moodstream.v1.ModalityResult\x12,\n\x07timings\x18\x0c \x01(\x0b\x32\x1b.moodstream.v1.StageTimings\x12\r\n\x05index\x18\r \x01(\x04\x12(\n\x05\x66\x61\x63\x65s\x18\x0e \x03(\x0b\x32\x19.moodstream.v1.FaceResultB\x0c\n\n_sentimentB\r\n\x0b_confidence*X\n\x05Scope\x12\x15\n\x11SCOPE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSCOPE_WINDOW\x10\x01\x12\x13\n\x0fSCOPE_UTTERANCE\x10\x02\x12\x11\n\rSCOPE_SESSION\x10\x03*h\n\x08Polarity\x12\x18\n\x14POLARITY_UNSPECIFIED\x10\x00\x12\x15\n\x11POLARITY_NEGATIVE\x10\x01\x12\x14\n\x10POLARITY_NEUTRAL\x10\x02\x12\x15\n\x11POLARITY_POSITIVE\x10\x03*\xab\x01\n\x07\x45motion\x12\x17\n\x13\x45MOTION_UNSPECIFIED\x10\x00\x12\x11\n\rEMOTION_ANGRY\x10\x01\x12\x13\n\x0f\x45MOTION_DISGUST\x10\x02\x12\x10\n\x0c\x45MOTION_FEAR\x10\x03\x12\x11\n\rEMOTION_HAPPY\x10\x04\x12\x0f\n\x0b\x45MOTION_SAD\x10\x05\x12\x14\n\x10\x45MOTION_SURPRISE\x10\x06\x12\x13\n\x0f\x45MOTION_NEUTRAL\x10\x07*\x9f\x01\n\x0eModalityStatus\x12\x1f\n\x1bMODALITY_STATUS_UNSPECIFIED\x10\x00\x12\x18\n\x14MODALITY_STATUS_USED\x10\x01\x12\x1b\n\x17MODALITY_STATUS_MISSING\x10\x02\x12\x18\n\x14MODALITY_STATUS_LATE\x10\x03\x12\x1b\n\x17MODALITY_STATUS_DROPPED\x10\x04\x42=\n\rmoodstream.v1P\x01Z\x1amoodstream/v1;moodstreamv1\xaa\x02\rMoodstream.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'moodstream.v1.result_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_SCOPE']._serialized_start=1170
-  _globals['_SCOPE']._serialized_end=1258
-  _globals['_MODALITYSTATUS']._serialized_start=1261
-  _globals['_MODALITYSTATUS']._serialized_end=1420
-  _globals['_LABELSCORE']._serialized_start=104
-  _globals['_LABELSCORE']._serialized_end=152
-  _globals['_MODALITYSCORES']._serialized_start=154
-  _globals['_MODALITYSCORES']._serialized_end=234
-  _globals['_MODALITYRESULT']._serialized_start=237
-  _globals['_MODALITYRESULT']._serialized_end=514
-  _globals['_STAGETIMINGS']._serialized_start=517
-  _globals['_STAGETIMINGS']._serialized_end=700
-  _globals['_SENTIMENTRESULT']._serialized_start=703
-  _globals['_SENTIMENTRESULT']._serialized_end=1168
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\rmoodstream.v1P\001Z\032moodstream/v1;moodstreamv1\252\002\rMoodstream.V1'
+  _globals['_SCOPE']._serialized_start=1593
+  _globals['_SCOPE']._serialized_end=1681
+  _globals['_POLARITY']._serialized_start=1683
+  _globals['_POLARITY']._serialized_end=1787
+  _globals['_EMOTION']._serialized_start=1790
+  _globals['_EMOTION']._serialized_end=1961
+  _globals['_MODALITYSTATUS']._serialized_start=1964
+  _globals['_MODALITYSTATUS']._serialized_end=2123
+  _globals['_POLARITYSCORE']._serialized_start=104
+  _globals['_POLARITYSCORE']._serialized_end=183
+  _globals['_EMOTIONSCORE']._serialized_start=185
+  _globals['_EMOTIONSCORE']._serialized_end=261
+  _globals['_MODALITYSCORES']._serialized_start=263
+  _globals['_MODALITYSCORES']._serialized_end=345
+  _globals['_MODALITYRESULT']._serialized_start=348
+  _globals['_MODALITYRESULT']._serialized_end=644
+  _globals['_BOUNDINGBOX']._serialized_start=646
+  _globals['_BOUNDINGBOX']._serialized_end=717
+  _globals['_FACERESULT']._serialized_start=720
+  _globals['_FACERESULT']._serialized_end=875
+  _globals['_STAGETIMINGS']._serialized_start=878
+  _globals['_STAGETIMINGS']._serialized_end=1061
+  _globals['_SENTIMENTRESULT']._serialized_start=1064
+  _globals['_SENTIMENTRESULT']._serialized_end=1591
 # @@protoc_insertion_point(module_scope)

@@ -28,23 +28,98 @@ class _Scope:
 class _ScopeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Scope.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     SCOPE_UNSPECIFIED: _Scope.ValueType  # 0
+    """Never sent."""
     SCOPE_WINDOW: _Scope.ValueType  # 1
-    """The last four seconds before the end offset (less at the start of a session). One every half second."""
+    """The last four seconds before the end offset (less at the start of a session). One every result interval."""
     SCOPE_UTTERANCE: _Scope.ValueType  # 2
-    """One utterance, after its end was declared."""
+    """One utterance, with all its words, after its end was declared or found."""
     SCOPE_SESSION: _Scope.ValueType  # 3
     """The whole session, when it closes."""
 
-class Scope(_Scope, metaclass=_ScopeEnumTypeWrapper): ...
+class Scope(_Scope, metaclass=_ScopeEnumTypeWrapper):
+    """What a result is about."""
 
 SCOPE_UNSPECIFIED: Scope.ValueType  # 0
+"""Never sent."""
 SCOPE_WINDOW: Scope.ValueType  # 1
-"""The last four seconds before the end offset (less at the start of a session). One every half second."""
+"""The last four seconds before the end offset (less at the start of a session). One every result interval."""
 SCOPE_UTTERANCE: Scope.ValueType  # 2
-"""One utterance, after its end was declared."""
+"""One utterance, with all its words, after its end was declared or found."""
 SCOPE_SESSION: Scope.ValueType  # 3
 """The whole session, when it closes."""
 Global___Scope: _TypeAlias = Scope  # noqa: Y015
+
+class _Polarity:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PolarityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Polarity.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    POLARITY_UNSPECIFIED: _Polarity.ValueType  # 0
+    """Never sent."""
+    POLARITY_NEGATIVE: _Polarity.ValueType  # 1
+    """Below zero."""
+    POLARITY_NEUTRAL: _Polarity.ValueType  # 2
+    """About zero."""
+    POLARITY_POSITIVE: _Polarity.ValueType  # 3
+    """Above zero."""
+
+class Polarity(_Polarity, metaclass=_PolarityEnumTypeWrapper):
+    """The classes of polarity."""
+
+POLARITY_UNSPECIFIED: Polarity.ValueType  # 0
+"""Never sent."""
+POLARITY_NEGATIVE: Polarity.ValueType  # 1
+"""Below zero."""
+POLARITY_NEUTRAL: Polarity.ValueType  # 2
+"""About zero."""
+POLARITY_POSITIVE: Polarity.ValueType  # 3
+"""Above zero."""
+Global___Polarity: _TypeAlias = Polarity  # noqa: Y015
+
+class _Emotion:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EmotionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Emotion.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EMOTION_UNSPECIFIED: _Emotion.ValueType  # 0
+    """Never sent."""
+    EMOTION_ANGRY: _Emotion.ValueType  # 1
+    """Anger."""
+    EMOTION_DISGUST: _Emotion.ValueType  # 2
+    """Disgust."""
+    EMOTION_FEAR: _Emotion.ValueType  # 3
+    """Fear."""
+    EMOTION_HAPPY: _Emotion.ValueType  # 4
+    """Joy."""
+    EMOTION_SAD: _Emotion.ValueType  # 5
+    """Sadness."""
+    EMOTION_SURPRISE: _Emotion.ValueType  # 6
+    """Surprise."""
+    EMOTION_NEUTRAL: _Emotion.ValueType  # 7
+    """None of the others."""
+
+class Emotion(_Emotion, metaclass=_EmotionEnumTypeWrapper):
+    """The classes of emotion."""
+
+EMOTION_UNSPECIFIED: Emotion.ValueType  # 0
+"""Never sent."""
+EMOTION_ANGRY: Emotion.ValueType  # 1
+"""Anger."""
+EMOTION_DISGUST: Emotion.ValueType  # 2
+"""Disgust."""
+EMOTION_FEAR: Emotion.ValueType  # 3
+"""Fear."""
+EMOTION_HAPPY: Emotion.ValueType  # 4
+"""Joy."""
+EMOTION_SAD: Emotion.ValueType  # 5
+"""Sadness."""
+EMOTION_SURPRISE: Emotion.ValueType  # 6
+"""Surprise."""
+EMOTION_NEUTRAL: Emotion.ValueType  # 7
+"""None of the others."""
+Global___Emotion: _TypeAlias = Emotion  # noqa: Y015
 
 class _ModalityStatus:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -53,59 +128,94 @@ class _ModalityStatus:
 class _ModalityStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModalityStatus.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     MODALITY_STATUS_UNSPECIFIED: _ModalityStatus.ValueType  # 0
+    """Never sent."""
     MODALITY_STATUS_USED: _ModalityStatus.ValueType  # 1
-    """The newest hop of the window had data of this modality, and the result used it. For text: the utterance had words."""
+    """Of a window: its newest interval had data of this modality, and the result used it; of text: there were words. Of
+    an utterance or a session: there was data in it, and the result used it.
+    """
     MODALITY_STATUS_MISSING: _ModalityStatus.ValueType  # 2
     """There was nothing: the modality was never opened, has ended, had a gap, or showed no face."""
     MODALITY_STATUS_LATE: _ModalityStatus.ValueType  # 3
     """The stream is open, but its data had not arrived when the result was made."""
     MODALITY_STATUS_DROPPED: _ModalityStatus.ValueType  # 4
-    """Data arrived, and some of what the window reaches back over could not be encoded in time, because a model was
+    """Data arrived, and some of what the result reaches back over could not be encoded in time, because a model was
     unavailable.
     """
 
-class ModalityStatus(_ModalityStatus, metaclass=_ModalityStatusEnumTypeWrapper): ...
+class ModalityStatus(_ModalityStatus, metaclass=_ModalityStatusEnumTypeWrapper):
+    """What became of a modality in a result."""
 
 MODALITY_STATUS_UNSPECIFIED: ModalityStatus.ValueType  # 0
+"""Never sent."""
 MODALITY_STATUS_USED: ModalityStatus.ValueType  # 1
-"""The newest hop of the window had data of this modality, and the result used it. For text: the utterance had words."""
+"""Of a window: its newest interval had data of this modality, and the result used it; of text: there were words. Of
+an utterance or a session: there was data in it, and the result used it.
+"""
 MODALITY_STATUS_MISSING: ModalityStatus.ValueType  # 2
 """There was nothing: the modality was never opened, has ended, had a gap, or showed no face."""
 MODALITY_STATUS_LATE: ModalityStatus.ValueType  # 3
 """The stream is open, but its data had not arrived when the result was made."""
 MODALITY_STATUS_DROPPED: ModalityStatus.ValueType  # 4
-"""Data arrived, and some of what the window reaches back over could not be encoded in time, because a model was
+"""Data arrived, and some of what the result reaches back over could not be encoded in time, because a model was
 unavailable.
 """
 Global___ModalityStatus: _TypeAlias = ModalityStatus  # noqa: Y015
 
 @_typing.final
-class LabelScore(_message.Message):
-    """A label and its probability."""
+class PolarityScore(_message.Message):
+    """A polarity and its probability."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    LABEL_FIELD_NUMBER: _builtins.int
+    POLARITY_FIELD_NUMBER: _builtins.int
     PROBABILITY_FIELD_NUMBER: _builtins.int
-    label: _builtins.str
+    polarity: Global___Polarity.ValueType
+    """The class."""
     probability: _builtins.float
+    """In [0, 1]; those of a result sum to 1."""
     def __init__(
         self,
         *,
-        label: _builtins.str = ...,
+        polarity: Global___Polarity.ValueType = ...,
         probability: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["label", b"label", "probability", b"probability"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["polarity", b"polarity", "probability", b"probability"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___LabelScore: _TypeAlias = LabelScore  # noqa: Y015
+Global___PolarityScore: _TypeAlias = PolarityScore  # noqa: Y015
+
+@_typing.final
+class EmotionScore(_message.Message):
+    """An emotion and its probability."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EMOTION_FIELD_NUMBER: _builtins.int
+    PROBABILITY_FIELD_NUMBER: _builtins.int
+    emotion: Global___Emotion.ValueType
+    """The class."""
+    probability: _builtins.float
+    """In [0, 1]; those of a result sum to 1."""
+    def __init__(
+        self,
+        *,
+        emotion: Global___Emotion.ValueType = ...,
+        probability: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["emotion", b"emotion", "probability", b"probability"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EmotionScore: _TypeAlias = EmotionScore  # noqa: Y015
 
 @_typing.final
 class ModalityScores(_message.Message):
-    """What one modality's encoder says by itself, averaged over the window."""
+    """What an encoder says by itself, averaged over the stretch of the result."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -114,12 +224,14 @@ class ModalityScores(_message.Message):
     sentiment: _builtins.float
     """In [-1, 1]."""
     @_builtins.property
-    def emotions(self) -> _containers.RepeatedCompositeFieldContainer[Global___LabelScore]: ...
+    def emotions(self) -> _containers.RepeatedCompositeFieldContainer[Global___EmotionScore]:
+        """In the order of the enum. Empty where the configuration did not ask for emotions."""
+
     def __init__(
         self,
         *,
         sentiment: _builtins.float = ...,
-        emotions: _abc.Iterable[Global___LabelScore] | None = ...,
+        emotions: _abc.Iterable[Global___EmotionScore] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -131,6 +243,8 @@ Global___ModalityScores: _TypeAlias = ModalityScores  # noqa: Y015
 
 @_typing.final
 class ModalityResult(_message.Message):
+    """One modality's part in a result."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     MODALITY_FIELD_NUMBER: _builtins.int
@@ -139,19 +253,28 @@ class ModalityResult(_message.Message):
     COVERAGE_FIELD_NUMBER: _builtins.int
     SCORES_FIELD_NUMBER: _builtins.int
     ACKNOWLEDGED_SEQUENCE_FIELD_NUMBER: _builtins.int
+    EMBEDDING_FIELD_NUMBER: _builtins.int
     modality: _media_pb2.Modality.ValueType
+    """Which one."""
     status: Global___ModalityStatus.ValueType
+    """What became of it."""
     contribution: _builtins.float
     """Share of this modality in the result. The contributions sum to 1 where there is a sentiment."""
     coverage: _builtins.float
-    """Share of the window's slots that carried data, in [0, 1]; slots before the session began do not count. Of text it is
-    1 or 0.
+    """Share of the stretch that carried data, in [0, 1]; what lies before the session began does not count. Of text it is
+    1 or 0, of a session the mean over its windows.
     """
     acknowledged_sequence: _builtins.int
-    """Highest sequence number up to which every message has been taken in; unset before the first."""
+    """Highest sequence number up to which every message has been taken in; unset before the first. Of windows only."""
     @_builtins.property
     def scores(self) -> Global___ModalityScores:
-        """Unset when the modality carried no data in this window."""
+        """Unset when the modality carried no data, and on sessions."""
+
+    @_builtins.property
+    def embedding(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Mean of the encoder's embeddings over the stretch. Only where the configuration asked for embeddings; empty when
+        the modality carried no data, and on sessions.
+        """
 
     def __init__(
         self,
@@ -162,10 +285,11 @@ class ModalityResult(_message.Message):
         coverage: _builtins.float = ...,
         scores: Global___ModalityScores | None = ...,
         acknowledged_sequence: _builtins.int | None = ...,
+        embedding: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_acknowledged_sequence", b"_acknowledged_sequence", "_contribution", b"_contribution", "acknowledged_sequence", b"acknowledged_sequence", "contribution", b"contribution", "scores", b"scores"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_acknowledged_sequence", b"_acknowledged_sequence", "_contribution", b"_contribution", "acknowledged_sequence", b"acknowledged_sequence", "contribution", b"contribution", "coverage", b"coverage", "modality", b"modality", "scores", b"scores", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_acknowledged_sequence", b"_acknowledged_sequence", "_contribution", b"_contribution", "acknowledged_sequence", b"acknowledged_sequence", "contribution", b"contribution", "coverage", b"coverage", "embedding", b"embedding", "modality", b"modality", "scores", b"scores", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__acknowledged_sequence: _TypeAlias = _typing.Literal["acknowledged_sequence"]  # noqa: Y015
     _WhichOneofArgType__acknowledged_sequence: _TypeAlias = _typing.Literal["_acknowledged_sequence", b"_acknowledged_sequence"]  # noqa: Y015
@@ -177,6 +301,82 @@ class ModalityResult(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__contribution) -> _WhichOneofReturnType__contribution | None: ...
 
 Global___ModalityResult: _TypeAlias = ModalityResult  # noqa: Y015
+
+@_typing.final
+class BoundingBox(_message.Message):
+    """A box in an image, whatever its resolution. It may reach over the borders."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEFT_FIELD_NUMBER: _builtins.int
+    TOP_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    left: _builtins.float
+    """Left edge, as a share of the image's width."""
+    top: _builtins.float
+    """Upper edge, as a share of the image's height."""
+    width: _builtins.float
+    """Width, as a share of the image's."""
+    height: _builtins.float
+    """Height, as a share of the image's."""
+    def __init__(
+        self,
+        *,
+        left: _builtins.float = ...,
+        top: _builtins.float = ...,
+        width: _builtins.float = ...,
+        height: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["height", b"height", "left", b"left", "top", b"top", "width", b"width"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BoundingBox: _TypeAlias = BoundingBox  # noqa: Y015
+
+@_typing.final
+class FaceResult(_message.Message):
+    """One face that was followed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FACE_ID_FIELD_NUMBER: _builtins.int
+    IS_SPEAKER_FIELD_NUMBER: _builtins.int
+    BOX_FIELD_NUMBER: _builtins.int
+    COVERAGE_FIELD_NUMBER: _builtins.int
+    SCORES_FIELD_NUMBER: _builtins.int
+    face_id: _builtins.int
+    """Number of the face, unique in the session. It stays the same as long as the face can be followed."""
+    is_speaker: _builtins.bool
+    """This is the speaker's face: the video of the result is this one. True of one face at most."""
+    coverage: _builtins.float
+    """Share of the stretch in which the face was seen, in [0, 1]."""
+    @_builtins.property
+    def box(self) -> Global___BoundingBox:
+        """Where it was last in the stretch. Unset where the client sends crops."""
+
+    @_builtins.property
+    def scores(self) -> Global___ModalityScores:
+        """What the face's encoder says of this one. Unset when it could not be encoded in time."""
+
+    def __init__(
+        self,
+        *,
+        face_id: _builtins.int = ...,
+        is_speaker: _builtins.bool = ...,
+        box: Global___BoundingBox | None = ...,
+        coverage: _builtins.float = ...,
+        scores: Global___ModalityScores | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "scores", b"scores"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "coverage", b"coverage", "face_id", b"face_id", "is_speaker", b"is_speaker", "scores", b"scores"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FaceResult: _TypeAlias = FaceResult  # noqa: Y015
 
 @_typing.final
 class StageTimings(_message.Message):
@@ -222,6 +422,8 @@ Global___StageTimings: _TypeAlias = StageTimings  # noqa: Y015
 
 @_typing.final
 class SentimentResult(_message.Message):
+    """The sentiment of a window, an utterance or a session."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SCOPE_FIELD_NUMBER: _builtins.int
@@ -236,54 +438,77 @@ class SentimentResult(_message.Message):
     CONFIDENCE_FIELD_NUMBER: _builtins.int
     MODALITIES_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    FACES_FIELD_NUMBER: _builtins.int
     scope: Global___Scope.ValueType
-    id: _builtins.int
-    """Number of the window, or of the utterance, from 0."""
+    """What the result is about."""
+    id: _builtins.str
+    """Name of the window, utterance or session that the result is about, unique in the session: all its revisions have
+    the same. Compare it, do not take it apart.
+    """
     revision: _builtins.int
-    """Counts the results of the same id from 0. A later one replaces the earlier."""
+    """Counts the results of the same id from 0; some may be left out for a client that reads slowly. A later one replaces
+    the earlier.
+    """
     is_final: _builtins.bool
     """No later revision will follow."""
     sentiment: _builtins.float
-    """In [-1, 1]. Unset, with the three fields below, when no modality carried data."""
+    """In [-1, 1]. It follows from the probabilities of the polarities, so that they can't contradict each other. Unset,
+    with the three fields below, when no modality carried data, or no model could say anything about it in time.
+    """
     confidence: _builtins.float
     """Probability of the most probable polarity."""
+    index: _builtins.int
+    """Number of the window, or of the utterance, from 0. 0 of a session."""
     @_builtins.property
-    def start_offset(self) -> _duration_pb2.Duration: ...
-    @_builtins.property
-    def end_offset(self) -> _duration_pb2.Duration: ...
-    @_builtins.property
-    def polarities(self) -> _containers.RepeatedCompositeFieldContainer[Global___LabelScore]:
-        """In the order negative, neutral, positive."""
+    def start_offset(self) -> _duration_pb2.Duration:
+        """Session time at which the stretch begins."""
 
     @_builtins.property
-    def emotions(self) -> _containers.RepeatedCompositeFieldContainer[Global___LabelScore]: ...
+    def end_offset(self) -> _duration_pb2.Duration:
+        """Session time at which it ends."""
+
+    @_builtins.property
+    def polarities(self) -> _containers.RepeatedCompositeFieldContainer[Global___PolarityScore]:
+        """In the order of the enum. Empty where the configuration did not ask for polarities."""
+
+    @_builtins.property
+    def emotions(self) -> _containers.RepeatedCompositeFieldContainer[Global___EmotionScore]:
+        """In the order of the enum. Empty where the configuration did not ask for emotions."""
+
     @_builtins.property
     def modalities(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModalityResult]:
-        """In the order audio, video, text."""
+        """In the order audio, video, text: always all three."""
 
     @_builtins.property
     def timings(self) -> Global___StageTimings:
-        """Of windows only."""
+        """Of windows and utterances."""
+
+    @_builtins.property
+    def faces(self) -> _containers.RepeatedCompositeFieldContainer[Global___FaceResult]:
+        """Faces that were seen in the stretch, the speaker's first. Empty on sessions."""
 
     def __init__(
         self,
         *,
         scope: Global___Scope.ValueType = ...,
-        id: _builtins.int = ...,
+        id: _builtins.str = ...,
         revision: _builtins.int = ...,
         is_final: _builtins.bool = ...,
         start_offset: _duration_pb2.Duration | None = ...,
         end_offset: _duration_pb2.Duration | None = ...,
         sentiment: _builtins.float | None = ...,
-        polarities: _abc.Iterable[Global___LabelScore] | None = ...,
-        emotions: _abc.Iterable[Global___LabelScore] | None = ...,
+        polarities: _abc.Iterable[Global___PolarityScore] | None = ...,
+        emotions: _abc.Iterable[Global___EmotionScore] | None = ...,
         confidence: _builtins.float | None = ...,
         modalities: _abc.Iterable[Global___ModalityResult] | None = ...,
         timings: Global___StageTimings | None = ...,
+        index: _builtins.int = ...,
+        faces: _abc.Iterable[Global___FaceResult] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "_sentiment", b"_sentiment", "confidence", b"confidence", "end_offset", b"end_offset", "sentiment", b"sentiment", "start_offset", b"start_offset", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "_sentiment", b"_sentiment", "confidence", b"confidence", "emotions", b"emotions", "end_offset", b"end_offset", "id", b"id", "is_final", b"is_final", "modalities", b"modalities", "polarities", b"polarities", "revision", b"revision", "scope", b"scope", "sentiment", b"sentiment", "start_offset", b"start_offset", "timings", b"timings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "_sentiment", b"_sentiment", "confidence", b"confidence", "emotions", b"emotions", "end_offset", b"end_offset", "faces", b"faces", "id", b"id", "index", b"index", "is_final", b"is_final", "modalities", b"modalities", "polarities", b"polarities", "revision", b"revision", "scope", b"scope", "sentiment", b"sentiment", "start_offset", b"start_offset", "timings", b"timings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__confidence: _TypeAlias = _typing.Literal["confidence"]  # noqa: Y015
     _WhichOneofArgType__confidence: _TypeAlias = _typing.Literal["_confidence", b"_confidence"]  # noqa: Y015

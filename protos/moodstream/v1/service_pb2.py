@@ -23,22 +23,25 @@ _sym_db = _symbol_database.Default()
 
 
 from moodstream.v1 import clip_pb2 as moodstream_dot_v1_dot_clip__pb2
+from moodstream.v1 import media_pb2 as moodstream_dot_v1_dot_media__pb2
+from moodstream.v1 import result_pb2 as moodstream_dot_v1_dot_result__pb2
 from moodstream.v1 import session_pb2 as moodstream_dot_v1_dot_session__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bmoodstream/v1/service.proto\x12\rmoodstream.v1\x1a\x18moodstream/v1/clip.proto\x1a\x1bmoodstream/v1/session.proto\"\x16\n\x14GetServerInfoRequest\"M\n\tModelInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08versions\x18\x02 \x03(\t\x12\r\n\x05ready\x18\x03 \x01(\x08\x12\x11\n\tproviders\x18\x04 \x03(\t\"\xda\x01\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x02 \x01(\t\x12\x15\n\rengine_reason\x18\x03 \x01(\t\x12(\n\x06models\x18\x04 \x03(\x0b\x32\x18.moodstream.v1.ModelInfo\x12\x10\n\x08\x65motions\x18\x05 \x03(\t\x12\x12\n\npolarities\x18\x06 \x03(\t\x12\x12\n\nmodalities\x18\x07 \x03(\t\x12%\n\x06limits\x18\x08 \x01(\x0b\x32\x15.moodstream.v1.Limits2\xac\x02\n\x10SentimentService\x12\x64\n\x0fStreamSentiment\x12%.moodstream.v1.StreamSentimentRequest\x1a&.moodstream.v1.StreamSentimentResponse(\x01\x30\x01\x12V\n\x0b\x41nalyzeClip\x12!.moodstream.v1.AnalyzeClipRequest\x1a\".moodstream.v1.AnalyzeClipResponse(\x01\x12Z\n\rGetServerInfo\x12#.moodstream.v1.GetServerInfoRequest\x1a$.moodstream.v1.GetServerInfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bmoodstream/v1/service.proto\x12\rmoodstream.v1\x1a\x18moodstream/v1/clip.proto\x1a\x19moodstream/v1/media.proto\x1a\x1amoodstream/v1/result.proto\x1a\x1bmoodstream/v1/session.proto\"\x16\n\x14GetServerInfoRequest\"M\n\tModelInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08versions\x18\x02 \x03(\t\x12\r\n\x05ready\x18\x03 \x01(\x08\x12\x11\n\tproviders\x18\x04 \x03(\t\"\xbb\x02\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12%\n\x06\x65ngine\x18\x02 \x01(\x0e\x32\x15.moodstream.v1.Engine\x12\x15\n\rengine_reason\x18\x03 \x01(\t\x12(\n\x06models\x18\x04 \x03(\x0b\x32\x18.moodstream.v1.ModelInfo\x12(\n\x08\x65motions\x18\x05 \x03(\x0e\x32\x16.moodstream.v1.Emotion\x12+\n\npolarities\x18\x06 \x03(\x0e\x32\x17.moodstream.v1.Polarity\x12+\n\nmodalities\x18\x07 \x03(\x0e\x32\x17.moodstream.v1.Modality\x12%\n\x06limits\x18\x08 \x01(\x0b\x32\x15.moodstream.v1.Limits2\xac\x02\n\x10SentimentService\x12\x64\n\x0fStreamSentiment\x12%.moodstream.v1.StreamSentimentRequest\x1a&.moodstream.v1.StreamSentimentResponse(\x01\x30\x01\x12V\n\x0b\x41nalyzeClip\x12!.moodstream.v1.AnalyzeClipRequest\x1a\".moodstream.v1.AnalyzeClipResponse(\x01\x12Z\n\rGetServerInfo\x12#.moodstream.v1.GetServerInfoRequest\x1a$.moodstream.v1.GetServerInfoResponseB=\n\rmoodstream.v1P\x01Z\x1amoodstream/v1;moodstreamv1\xaa\x02\rMoodstream.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'moodstream.v1.service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_GETSERVERINFOREQUEST']._serialized_start=101
-  _globals['_GETSERVERINFOREQUEST']._serialized_end=123
-  _globals['_MODELINFO']._serialized_start=125
-  _globals['_MODELINFO']._serialized_end=202
-  _globals['_GETSERVERINFORESPONSE']._serialized_start=205
-  _globals['_GETSERVERINFORESPONSE']._serialized_end=423
-  _globals['_SENTIMENTSERVICE']._serialized_start=426
-  _globals['_SENTIMENTSERVICE']._serialized_end=726
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\rmoodstream.v1P\001Z\032moodstream/v1;moodstreamv1\252\002\rMoodstream.V1'
+  _globals['_GETSERVERINFOREQUEST']._serialized_start=156
+  _globals['_GETSERVERINFOREQUEST']._serialized_end=178
+  _globals['_MODELINFO']._serialized_start=180
+  _globals['_MODELINFO']._serialized_end=257
+  _globals['_GETSERVERINFORESPONSE']._serialized_start=260
+  _globals['_GETSERVERINFORESPONSE']._serialized_end=575
+  _globals['_SENTIMENTSERVICE']._serialized_start=578
+  _globals['_SENTIMENTSERVICE']._serialized_end=878
 # @@protoc_insertion_point(module_scope)

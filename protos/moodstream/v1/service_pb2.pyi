@@ -7,6 +7,8 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from moodstream.v1 import media_pb2 as _media_pb2
+from moodstream.v1 import result_pb2 as _result_pb2
 from moodstream.v1 import session_pb2 as _session_pb2
 import builtins as _builtins
 import sys
@@ -21,6 +23,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class GetServerInfoRequest(_message.Message):
+    """Nothing to ask for."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     def __init__(
@@ -45,9 +49,13 @@ class ModelInfo(_message.Message):
     READY_FIELD_NUMBER: _builtins.int
     PROVIDERS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    """Its name in the model repository."""
     ready: _builtins.bool
+    """It answers."""
     @_builtins.property
-    def versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Its versions that are loaded."""
+
     @_builtins.property
     def providers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The execution providers that its sessions really got, for example CPUExecutionProvider."""
@@ -70,6 +78,8 @@ Global___ModelInfo: _TypeAlias = ModelInfo  # noqa: Y015
 
 @_typing.final
 class GetServerInfoResponse(_message.Message):
+    """What the server is."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     VERSION_FIELD_NUMBER: _builtins.int
@@ -81,30 +91,41 @@ class GetServerInfoResponse(_message.Message):
     MODALITIES_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
-    engine: _builtins.str
-    """`triton` or `onnxruntime`."""
+    """Of the server."""
+    engine: _session_pb2.Engine.ValueType
+    """What runs the models."""
     engine_reason: _builtins.str
     """Why this engine answers and not the preferred one. Empty when it is the preferred one."""
     @_builtins.property
-    def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelInfo]: ...
+    def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelInfo]:
+        """The models of the repository."""
+
     @_builtins.property
-    def emotions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def emotions(self) -> _containers.RepeatedScalarFieldContainer[_result_pb2.Emotion.ValueType]:
+        """What `emotions` of a result hold, in their order."""
+
     @_builtins.property
-    def polarities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def polarities(self) -> _containers.RepeatedScalarFieldContainer[_result_pb2.Polarity.ValueType]:
+        """What `polarities` of a result hold, in their order."""
+
     @_builtins.property
-    def modalities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def modalities(self) -> _containers.RepeatedScalarFieldContainer[_media_pb2.Modality.ValueType]:
+        """What `modalities` of a result hold, in their order."""
+
     @_builtins.property
-    def limits(self) -> _session_pb2.Limits: ...
+    def limits(self) -> _session_pb2.Limits:
+        """Bounds of sessions and clips."""
+
     def __init__(
         self,
         *,
         version: _builtins.str = ...,
-        engine: _builtins.str = ...,
+        engine: _session_pb2.Engine.ValueType = ...,
         engine_reason: _builtins.str = ...,
         models: _abc.Iterable[Global___ModelInfo] | None = ...,
-        emotions: _abc.Iterable[_builtins.str] | None = ...,
-        polarities: _abc.Iterable[_builtins.str] | None = ...,
-        modalities: _abc.Iterable[_builtins.str] | None = ...,
+        emotions: _abc.Iterable[_result_pb2.Emotion.ValueType] | None = ...,
+        polarities: _abc.Iterable[_result_pb2.Polarity.ValueType] | None = ...,
+        modalities: _abc.Iterable[_media_pb2.Modality.ValueType] | None = ...,
         limits: _session_pb2.Limits | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015

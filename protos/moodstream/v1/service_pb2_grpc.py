@@ -28,7 +28,8 @@ if _version_not_supported:
 
 
 class SentimentServiceStub:
-    """Missing associated documentation comment in .proto file."""
+    """Reads the sentiment of a conversation from its audio, words and faces.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -54,7 +55,8 @@ class SentimentServiceStub:
 
 
 class SentimentServiceServicer:
-    """Missing associated documentation comment in .proto file."""
+    """Reads the sentiment of a conversation from its audio, words and faces.
+    """
 
     def StreamSentiment(self, request_iterator, context):
         """A live session: configuration first, then media as it happens; interim and final results come back meanwhile.
@@ -104,7 +106,8 @@ def add_SentimentServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SentimentService:
-    """Missing associated documentation comment in .proto file."""
+    """Reads the sentiment of a conversation from its audio, words and faces.
+    """
 
     @staticmethod
     def StreamSentiment(request_iterator,

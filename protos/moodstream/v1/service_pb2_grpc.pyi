@@ -29,6 +29,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class SentimentServiceStub:
+    """Reads the sentiment of a conversation from its audio, words and faces."""
+
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
@@ -42,6 +44,8 @@ class SentimentServiceStub:
 
 @_typing.type_check_only
 class SentimentServiceAsyncStub(SentimentServiceStub):
+    """Reads the sentiment of a conversation from its audio, words and faces."""
+
     def __init__(self, channel: _aio.Channel) -> None: ...
     StreamSentiment: _aio.StreamStreamMultiCallable[_session_pb2.StreamSentimentRequest, _session_pb2.StreamSentimentResponse]  # type: ignore[assignment]
     """A live session: configuration first, then media as it happens; interim and final results come back meanwhile."""
@@ -51,6 +55,8 @@ class SentimentServiceAsyncStub(SentimentServiceStub):
     """Models, versions, labels, limits, engine and providers."""
 
 class SentimentServiceServicer(metaclass=_abc_1.ABCMeta):
+    """Reads the sentiment of a conversation from its audio, words and faces."""
+
     @_abc_1.abstractmethod
     def StreamSentiment(
         self,

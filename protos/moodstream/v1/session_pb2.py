@@ -23,46 +23,59 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
-from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
+from moodstream.v1 import error_pb2 as moodstream_dot_v1_dot_error__pb2
 from moodstream.v1 import media_pb2 as moodstream_dot_v1_dot_media__pb2
 from moodstream.v1 import result_pb2 as moodstream_dot_v1_dot_result__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bmoodstream/v1/session.proto\x12\rmoodstream.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x17google/rpc/status.proto\x1a\x19moodstream/v1/media.proto\x1a\x1amoodstream/v1/result.proto\"\xe1\x01\n\rSessionConfig\x12)\n\x05\x61udio\x18\x01 \x01(\x0b\x32\x1a.moodstream.v1.AudioConfig\x12)\n\x05video\x18\x02 \x01(\x0b\x32\x1a.moodstream.v1.VideoConfig\x12\'\n\x04text\x18\x03 \x01(\x0b\x32\x19.moodstream.v1.TextConfig\x12\x30\n\x08lateness\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x88\x01\x01\x12\x12\n\nfinal_only\x18\x05 \x01(\x08\x42\x0b\n\t_lateness\":\n\rEndOfModality\x12)\n\x08modality\x18\x01 \x01(\x0e\x32\x17.moodstream.v1.Modality\";\n\x0e\x45ndOfUtterance\x12)\n\x06offset\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x0e\n\x0c\x43loseSession\"\xf6\x02\n\x16StreamSentimentRequest\x12.\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x1c.moodstream.v1.SessionConfigH\x00\x12*\n\x05\x61udio\x18\x02 \x01(\x0b\x32\x19.moodstream.v1.AudioChunkH\x00\x12\'\n\x04text\x18\x03 \x01(\x0b\x32\x17.moodstream.v1.TextSpanH\x00\x12*\n\x05video\x18\x04 \x01(\x0b\x32\x19.moodstream.v1.VideoFrameH\x00\x12\x37\n\x0f\x65nd_of_modality\x18\x05 \x01(\x0b\x32\x1c.moodstream.v1.EndOfModalityH\x00\x12\x39\n\x10\x65nd_of_utterance\x18\x06 \x01(\x0b\x32\x1d.moodstream.v1.EndOfUtteranceH\x00\x12,\n\x05\x63lose\x18\x07 \x01(\x0b\x32\x1b.moodstream.v1.CloseSessionH\x00\x42\t\n\x07request\"\x9b\x03\n\x06Limits\x12\x1f\n\x17max_audio_message_bytes\x18\x01 \x01(\r\x12\x1f\n\x17max_video_message_bytes\x18\x02 \x01(\r\x12\x1e\n\x16max_text_message_bytes\x18\x03 \x01(\r\x12\x14\n\x0cmax_sessions\x18\x04 \x01(\r\x12\x37\n\x14max_session_duration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x12max_chunk_duration\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0cidle_timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07max_gap\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x16\n\x0emax_clip_bytes\x18\t \x01(\x04\x12\x34\n\x11max_clip_duration\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\".\n\x0cModelVersion\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\xb6\x01\n\x0eSessionStarted\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12,\n\x06\x63onfig\x18\x02 \x01(\x0b\x32\x1c.moodstream.v1.SessionConfig\x12%\n\x06limits\x18\x03 \x01(\x0b\x32\x15.moodstream.v1.Limits\x12+\n\x06models\x18\x04 \x03(\x0b\x32\x1b.moodstream.v1.ModelVersion\x12\x0e\n\x06\x65ngine\x18\x05 \x01(\t\"\x82\x01\n\rMediaRejected\x12)\n\x08modality\x18\x01 \x01(\x0e\x32\x17.moodstream.v1.Modality\x12\x15\n\x08sequence\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\"\n\x06status\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusB\x0b\n\t_sequence\"V\n\x0cSessionEvent\x12&\n\x04type\x18\x01 \x01(\x0e\x32\x18.moodstream.v1.EventType\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\"\x9d\x01\n\x0eModalityTotals\x12)\n\x08modality\x18\x01 \x01(\x0e\x32\x17.moodstream.v1.Modality\x12\x10\n\x08received\x18\x02 \x01(\x04\x12\x0c\n\x04used\x18\x03 \x01(\x04\x12\x0f\n\x07skipped\x18\x04 \x01(\x04\x12\x0c\n\x04late\x18\x05 \x01(\x04\x12\x0f\n\x07\x64ropped\x18\x06 \x01(\x04\x12\x10\n\x08rejected\x18\x07 \x01(\x04\"\xac\x01\n\rSessionClosed\x12*\n\x06reason\x18\x01 \x01(\x0e\x32\x1a.moodstream.v1.CloseReason\x12-\n\x06totals\x18\x02 \x03(\x0b\x32\x1d.moodstream.v1.ModalityTotals\x12\x0f\n\x07results\x18\x03 \x01(\x04\x12/\n\x07summary\x18\x04 \x01(\x0b\x32\x1e.moodstream.v1.SentimentResult\"\x99\x02\n\x17StreamSentimentResponse\x12\x30\n\x07started\x18\x01 \x01(\x0b\x32\x1d.moodstream.v1.SessionStartedH\x00\x12\x30\n\x06result\x18\x02 \x01(\x0b\x32\x1e.moodstream.v1.SentimentResultH\x00\x12\x30\n\x08rejected\x18\x03 \x01(\x0b\x32\x1c.moodstream.v1.MediaRejectedH\x00\x12,\n\x05\x65vent\x18\x04 \x01(\x0b\x32\x1b.moodstream.v1.SessionEventH\x00\x12.\n\x06\x63losed\x18\x05 \x01(\x0b\x32\x1c.moodstream.v1.SessionClosedH\x00\x42\n\n\x08response*\x82\x01\n\tEventType\x12\x1a\n\x16\x45VENT_TYPE_UNSPECIFIED\x10\x00\x12 \n\x1c\x45VENT_TYPE_MODEL_UNAVAILABLE\x10\x01\x12\x1e\n\x1a\x45VENT_TYPE_MODEL_RECOVERED\x10\x02\x12\x17\n\x13\x45VENT_TYPE_DRAINING\x10\x03*\xa4\x01\n\x0b\x43loseReason\x12\x1c\n\x18\x43LOSE_REASON_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43LOSE_REASON_CLIENT\x10\x01\x12\x1d\n\x19\x43LOSE_REASON_IDLE_TIMEOUT\x10\x02\x12\x1d\n\x19\x43LOSE_REASON_MAX_DURATION\x10\x03\x12 \n\x1c\x43LOSE_REASON_SERVER_SHUTDOWN\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bmoodstream/v1/session.proto\x12\rmoodstream.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x19moodstream/v1/error.proto\x1a\x19moodstream/v1/media.proto\x1a\x1amoodstream/v1/result.proto\"\xca\x01\n\x0cResultConfig\x12\x30\n\x08interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x88\x01\x01\x12\x31\n\tsmoothing\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationH\x01\x88\x01\x01\x12&\n\x07outputs\x18\x03 \x03(\x0e\x32\x15.moodstream.v1.Output\x12\x12\n\nfinal_only\x18\x04 \x01(\x08\x42\x0b\n\t_intervalB\x0c\n\n_smoothing\"f\n\x11\x45ndpointingConfig\x12:\n\x12speech_end_timeout\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x88\x01\x01\x42\x15\n\x13_speech_end_timeout\"\xc5\x02\n\rSessionConfig\x12)\n\x05\x61udio\x18\x01 \x01(\x0b\x32\x1a.moodstream.v1.AudioConfig\x12)\n\x05video\x18\x02 \x01(\x0b\x32\x1a.moodstream.v1.VideoConfig\x12\'\n\x04text\x18\x03 \x01(\x0b\x32\x19.moodstream.v1.TextConfig\x12\x30\n\x08lateness\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x88\x01\x01\x12,\n\x07results\x18\x05 \x01(\x0b\x32\x1b.moodstream.v1.ResultConfig\x12\x35\n\x0b\x65ndpointing\x18\x06 \x01(\x0b\x32 .moodstream.v1.EndpointingConfig\x12\x11\n\tresumable\x18\x07 \x01(\x08\x42\x0b\n\t_lateness\"A\n\rResumeSession\x12\x14\n\x0cresume_token\x18\x01 \x01(\t\x12\x1a\n\x12responses_received\x18\x02 \x01(\x04\":\n\rEndOfModality\x12)\n\x08modality\x18\x01 \x01(\x0e\x32\x17.moodstream.v1.Modality\";\n\x0e\x45ndOfUtterance\x12)\n\x06offset\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x0e\n\x0c\x43loseSession\"\x8c\x04\n\x16StreamSentimentRequest\x12.\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x1c.moodstream.v1.SessionConfigH\x00\x12*\n\x05\x61udio\x18\x02 \x01(\x0b\x32\x19.moodstream.v1.AudioChunkH\x00\x12\'\n\x04text\x18\x03 \x01(\x0b\x32\x17.moodstream.v1.TextSpanH\x00\x12*\n\x05video\x18\x04 \x01(\x0b\x32\x19.moodstream.v1.VideoFrameH\x00\x12\x37\n\x0f\x65nd_of_modality\x18\x05 \x01(\x0b\x32\x1c.moodstream.v1.EndOfModalityH\x00\x12\x39\n\x10\x65nd_of_utterance\x18\x06 \x01(\x0b\x32\x1d.moodstream.v1.EndOfUtteranceH\x00\x12,\n\x05\x63lose\x18\x07 \x01(\x0b\x32\x1b.moodstream.v1.CloseSessionH\x00\x12.\n\x06resume\x18\x08 \x01(\x0b\x32\x1c.moodstream.v1.ResumeSessionH\x00\x12,\n\x06\x62undle\x18\t \x01(\x0b\x32\x1a.moodstream.v1.MediaBundleH\x00\x12\x1f\n\x12responses_received\x18\n \x01(\x04H\x01\x88\x01\x01\x42\t\n\x07requestB\x15\n\x13_responses_received\"\x86\x04\n\x06Limits\x12\x1f\n\x17max_audio_message_bytes\x18\x01 \x01(\r\x12\x1f\n\x17max_video_message_bytes\x18\x02 \x01(\r\x12\x1e\n\x16max_text_message_bytes\x18\x03 \x01(\r\x12\x14\n\x0cmax_sessions\x18\x04 \x01(\r\x12\x37\n\x14max_session_duration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x12max_chunk_duration\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0cidle_timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07max_gap\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x16\n\x0emax_clip_bytes\x18\t \x01(\x04\x12\x34\n\x11max_clip_duration\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rresume_window\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1a\n\x12max_kept_responses\x18\x0c \x01(\r\x12\x1b\n\x13max_bundle_messages\x18\r \x01(\r\".\n\x0cModelVersion\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\xe3\x01\n\x0eSessionStarted\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12,\n\x06\x63onfig\x18\x02 \x01(\x0b\x32\x1c.moodstream.v1.SessionConfig\x12%\n\x06limits\x18\x03 \x01(\x0b\x32\x15.moodstream.v1.Limits\x12+\n\x06models\x18\x04 \x03(\x0b\x32\x1b.moodstream.v1.ModelVersion\x12%\n\x06\x65ngine\x18\x05 \x01(\x0e\x32\x15.moodstream.v1.Engine\x12\x14\n\x0cresume_token\x18\x06 \x01(\t\"+\n\x0eSessionResumed\x12\x19\n\x11requests_received\x18\x01 \x01(\x04\"\x83\x01\n\rMediaRejected\x12)\n\x08modality\x18\x01 \x01(\x0e\x32\x17.moodstream.v1.Modality\x12\x15\n\x08sequence\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x14.moodstream.v1.ErrorB\x0b\n\t_sequence\"V\n\x0cSessionEvent\x12&\n\x04type\x18\x01 \x01(\x0e\x32\x18.moodstream.v1.EventType\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\"\xaf\x01\n\x0eModalityTotals\x12)\n\x08modality\x18\x01 \x01(\x0e\x32\x17.moodstream.v1.Modality\x12\x10\n\x08received\x18\x02 \x01(\x04\x12\x0c\n\x04used\x18\x03 \x01(\x04\x12\x0f\n\x07skipped\x18\x04 \x01(\x04\x12\x0c\n\x04late\x18\x05 \x01(\x04\x12\x0f\n\x07\x64ropped\x18\x06 \x01(\x04\x12\x10\n\x08rejected\x18\x07 \x01(\x04\x12\x10\n\x08replaced\x18\x08 \x01(\x04\"\xd1\x01\n\rSessionClosed\x12*\n\x06reason\x18\x01 \x01(\x0e\x32\x1a.moodstream.v1.CloseReason\x12-\n\x06totals\x18\x02 \x03(\x0b\x32\x1d.moodstream.v1.ModalityTotals\x12\x0f\n\x07results\x18\x03 \x01(\x04\x12/\n\x07summary\x18\x04 \x01(\x0b\x32\x1e.moodstream.v1.SentimentResult\x12#\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x14.moodstream.v1.Error\"\xe6\x02\n\x17StreamSentimentResponse\x12\x30\n\x07started\x18\x01 \x01(\x0b\x32\x1d.moodstream.v1.SessionStartedH\x00\x12\x30\n\x06result\x18\x02 \x01(\x0b\x32\x1e.moodstream.v1.SentimentResultH\x00\x12\x30\n\x08rejected\x18\x03 \x01(\x0b\x32\x1c.moodstream.v1.MediaRejectedH\x00\x12,\n\x05\x65vent\x18\x04 \x01(\x0b\x32\x1b.moodstream.v1.SessionEventH\x00\x12.\n\x06\x63losed\x18\x05 \x01(\x0b\x32\x1c.moodstream.v1.SessionClosedH\x00\x12\x30\n\x07resumed\x18\x06 \x01(\x0b\x32\x1d.moodstream.v1.SessionResumedH\x00\x12\x19\n\x11requests_received\x18\x07 \x01(\x04\x42\n\n\x08response*_\n\x06Output\x12\x16\n\x12OUTPUT_UNSPECIFIED\x10\x00\x12\x13\n\x0fOUTPUT_POLARITY\x10\x01\x12\x12\n\x0eOUTPUT_EMOTION\x10\x02\x12\x14\n\x10OUTPUT_EMBEDDING\x10\x03*K\n\x06\x45ngine\x12\x16\n\x12\x45NGINE_UNSPECIFIED\x10\x00\x12\x11\n\rENGINE_TRITON\x10\x01\x12\x16\n\x12\x45NGINE_ONNXRUNTIME\x10\x02*\x82\x01\n\tEventType\x12\x1a\n\x16\x45VENT_TYPE_UNSPECIFIED\x10\x00\x12 \n\x1c\x45VENT_TYPE_MODEL_UNAVAILABLE\x10\x01\x12\x1e\n\x1a\x45VENT_TYPE_MODEL_RECOVERED\x10\x02\x12\x17\n\x13\x45VENT_TYPE_DRAINING\x10\x03*\xbc\x01\n\x0b\x43loseReason\x12\x1c\n\x18\x43LOSE_REASON_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43LOSE_REASON_CLIENT\x10\x01\x12\x1d\n\x19\x43LOSE_REASON_IDLE_TIMEOUT\x10\x02\x12\x1d\n\x19\x43LOSE_REASON_MAX_DURATION\x10\x03\x12 \n\x1c\x43LOSE_REASON_SERVER_SHUTDOWN\x10\x04\x12\x16\n\x12\x43LOSE_REASON_ERROR\x10\x05\x42=\n\rmoodstream.v1P\x01Z\x1amoodstream/v1;moodstreamv1\xaa\x02\rMoodstream.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'moodstream.v1.session_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_EVENTTYPE']._serialized_start=2388
-  _globals['_EVENTTYPE']._serialized_end=2518
-  _globals['_CLOSEREASON']._serialized_start=2521
-  _globals['_CLOSEREASON']._serialized_end=2685
-  _globals['_SESSIONCONFIG']._serialized_start=159
-  _globals['_SESSIONCONFIG']._serialized_end=384
-  _globals['_ENDOFMODALITY']._serialized_start=386
-  _globals['_ENDOFMODALITY']._serialized_end=444
-  _globals['_ENDOFUTTERANCE']._serialized_start=446
-  _globals['_ENDOFUTTERANCE']._serialized_end=505
-  _globals['_CLOSESESSION']._serialized_start=507
-  _globals['_CLOSESESSION']._serialized_end=521
-  _globals['_STREAMSENTIMENTREQUEST']._serialized_start=524
-  _globals['_STREAMSENTIMENTREQUEST']._serialized_end=898
-  _globals['_LIMITS']._serialized_start=901
-  _globals['_LIMITS']._serialized_end=1312
-  _globals['_MODELVERSION']._serialized_start=1314
-  _globals['_MODELVERSION']._serialized_end=1360
-  _globals['_SESSIONSTARTED']._serialized_start=1363
-  _globals['_SESSIONSTARTED']._serialized_end=1545
-  _globals['_MEDIAREJECTED']._serialized_start=1548
-  _globals['_MEDIAREJECTED']._serialized_end=1678
-  _globals['_SESSIONEVENT']._serialized_start=1680
-  _globals['_SESSIONEVENT']._serialized_end=1766
-  _globals['_MODALITYTOTALS']._serialized_start=1769
-  _globals['_MODALITYTOTALS']._serialized_end=1926
-  _globals['_SESSIONCLOSED']._serialized_start=1929
-  _globals['_SESSIONCLOSED']._serialized_end=2101
-  _globals['_STREAMSENTIMENTRESPONSE']._serialized_start=2104
-  _globals['_STREAMSENTIMENTRESPONSE']._serialized_end=2385
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\rmoodstream.v1P\001Z\032moodstream/v1;moodstreamv1\252\002\rMoodstream.V1'
+  _globals['_OUTPUT']._serialized_start=3345
+  _globals['_OUTPUT']._serialized_end=3440
+  _globals['_ENGINE']._serialized_start=3442
+  _globals['_ENGINE']._serialized_end=3517
+  _globals['_EVENTTYPE']._serialized_start=3520
+  _globals['_EVENTTYPE']._serialized_end=3650
+  _globals['_CLOSEREASON']._serialized_start=3653
+  _globals['_CLOSEREASON']._serialized_end=3841
+  _globals['_RESULTCONFIG']._serialized_start=161
+  _globals['_RESULTCONFIG']._serialized_end=363
+  _globals['_ENDPOINTINGCONFIG']._serialized_start=365
+  _globals['_ENDPOINTINGCONFIG']._serialized_end=467
+  _globals['_SESSIONCONFIG']._serialized_start=470
+  _globals['_SESSIONCONFIG']._serialized_end=795
+  _globals['_RESUMESESSION']._serialized_start=797
+  _globals['_RESUMESESSION']._serialized_end=862
+  _globals['_ENDOFMODALITY']._serialized_start=864
+  _globals['_ENDOFMODALITY']._serialized_end=922
+  _globals['_ENDOFUTTERANCE']._serialized_start=924
+  _globals['_ENDOFUTTERANCE']._serialized_end=983
+  _globals['_CLOSESESSION']._serialized_start=985
+  _globals['_CLOSESESSION']._serialized_end=999
+  _globals['_STREAMSENTIMENTREQUEST']._serialized_start=1002
+  _globals['_STREAMSENTIMENTREQUEST']._serialized_end=1526
+  _globals['_LIMITS']._serialized_start=1529
+  _globals['_LIMITS']._serialized_end=2047
+  _globals['_MODELVERSION']._serialized_start=2049
+  _globals['_MODELVERSION']._serialized_end=2095
+  _globals['_SESSIONSTARTED']._serialized_start=2098
+  _globals['_SESSIONSTARTED']._serialized_end=2325
+  _globals['_SESSIONRESUMED']._serialized_start=2327
+  _globals['_SESSIONRESUMED']._serialized_end=2370
+  _globals['_MEDIAREJECTED']._serialized_start=2373
+  _globals['_MEDIAREJECTED']._serialized_end=2504
+  _globals['_SESSIONEVENT']._serialized_start=2506
+  _globals['_SESSIONEVENT']._serialized_end=2592
+  _globals['_MODALITYTOTALS']._serialized_start=2595
+  _globals['_MODALITYTOTALS']._serialized_end=2770
+  _globals['_SESSIONCLOSED']._serialized_start=2773
+  _globals['_SESSIONCLOSED']._serialized_end=2982
+  _globals['_STREAMSENTIMENTRESPONSE']._serialized_start=2985
+  _globals['_STREAMSENTIMENTRESPONSE']._serialized_end=3343
 # @@protoc_insertion_point(module_scope)

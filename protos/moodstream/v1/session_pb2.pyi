@@ -9,7 +9,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
-from google.rpc import status_pb2 as _status_pb2
+from moodstream.v1 import error_pb2 as _error_pb2
 from moodstream.v1 import media_pb2 as _media_pb2
 from moodstream.v1 import result_pb2 as _result_pb2
 import builtins as _builtins
@@ -23,6 +23,58 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Output:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OutputEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Output.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    OUTPUT_UNSPECIFIED: _Output.ValueType  # 0
+    """Refused."""
+    OUTPUT_POLARITY: _Output.ValueType  # 1
+    """`polarities`."""
+    OUTPUT_EMOTION: _Output.ValueType  # 2
+    """`emotions`."""
+    OUTPUT_EMBEDDING: _Output.ValueType  # 3
+    """`embedding` of each modality."""
+
+class Output(_Output, metaclass=_OutputEnumTypeWrapper):
+    """What results may hold beside the sentiment."""
+
+OUTPUT_UNSPECIFIED: Output.ValueType  # 0
+"""Refused."""
+OUTPUT_POLARITY: Output.ValueType  # 1
+"""`polarities`."""
+OUTPUT_EMOTION: Output.ValueType  # 2
+"""`emotions`."""
+OUTPUT_EMBEDDING: Output.ValueType  # 3
+"""`embedding` of each modality."""
+Global___Output: _TypeAlias = Output  # noqa: Y015
+
+class _Engine:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EngineEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Engine.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ENGINE_UNSPECIFIED: _Engine.ValueType  # 0
+    """Never sent."""
+    ENGINE_TRITON: _Engine.ValueType  # 1
+    """NVIDIA Triton Inference Server."""
+    ENGINE_ONNXRUNTIME: _Engine.ValueType  # 2
+    """ONNX Runtime inside the server's own process."""
+
+class Engine(_Engine, metaclass=_EngineEnumTypeWrapper):
+    """What runs the models."""
+
+ENGINE_UNSPECIFIED: Engine.ValueType  # 0
+"""Never sent."""
+ENGINE_TRITON: Engine.ValueType  # 1
+"""NVIDIA Triton Inference Server."""
+ENGINE_ONNXRUNTIME: Engine.ValueType  # 2
+"""ONNX Runtime inside the server's own process."""
+Global___Engine: _TypeAlias = Engine  # noqa: Y015
+
 class _EventType:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -30,18 +82,23 @@ class _EventType:
 class _EventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventType.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     EVENT_TYPE_UNSPECIFIED: _EventType.ValueType  # 0
+    """Never sent."""
     EVENT_TYPE_MODEL_UNAVAILABLE: _EventType.ValueType  # 1
     """A model became unavailable; results go on without its modality."""
     EVENT_TYPE_MODEL_RECOVERED: _EventType.ValueType  # 2
+    """It answers again."""
     EVENT_TYPE_DRAINING: _EventType.ValueType  # 3
     """The server is shutting down; the session will be closed."""
 
-class EventType(_EventType, metaclass=_EventTypeEnumTypeWrapper): ...
+class EventType(_EventType, metaclass=_EventTypeEnumTypeWrapper):
+    """What happened to the server while a session goes on."""
 
 EVENT_TYPE_UNSPECIFIED: EventType.ValueType  # 0
+"""Never sent."""
 EVENT_TYPE_MODEL_UNAVAILABLE: EventType.ValueType  # 1
 """A model became unavailable; results go on without its modality."""
 EVENT_TYPE_MODEL_RECOVERED: EventType.ValueType  # 2
+"""It answers again."""
 EVENT_TYPE_DRAINING: EventType.ValueType  # 3
 """The server is shutting down; the session will be closed."""
 Global___EventType: _TypeAlias = EventType  # noqa: Y015
@@ -53,21 +110,109 @@ class _CloseReason:
 class _CloseReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CloseReason.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     CLOSE_REASON_UNSPECIFIED: _CloseReason.ValueType  # 0
+    """Never sent."""
     CLOSE_REASON_CLIENT: _CloseReason.ValueType  # 1
     """The client closed the session, or ended its side of the stream."""
     CLOSE_REASON_IDLE_TIMEOUT: _CloseReason.ValueType  # 2
+    """Nothing came for the idle timeout."""
     CLOSE_REASON_MAX_DURATION: _CloseReason.ValueType  # 3
+    """The longest session is over."""
     CLOSE_REASON_SERVER_SHUTDOWN: _CloseReason.ValueType  # 4
+    """The server shuts down."""
+    CLOSE_REASON_ERROR: _CloseReason.ValueType  # 5
+    """The session can't go on: `error` says why, and the call ends with its status."""
 
-class CloseReason(_CloseReason, metaclass=_CloseReasonEnumTypeWrapper): ...
+class CloseReason(_CloseReason, metaclass=_CloseReasonEnumTypeWrapper):
+    """Why a session closed."""
 
 CLOSE_REASON_UNSPECIFIED: CloseReason.ValueType  # 0
+"""Never sent."""
 CLOSE_REASON_CLIENT: CloseReason.ValueType  # 1
 """The client closed the session, or ended its side of the stream."""
 CLOSE_REASON_IDLE_TIMEOUT: CloseReason.ValueType  # 2
+"""Nothing came for the idle timeout."""
 CLOSE_REASON_MAX_DURATION: CloseReason.ValueType  # 3
+"""The longest session is over."""
 CLOSE_REASON_SERVER_SHUTDOWN: CloseReason.ValueType  # 4
+"""The server shuts down."""
+CLOSE_REASON_ERROR: CloseReason.ValueType  # 5
+"""The session can't go on: `error` says why, and the call ends with its status."""
 Global___CloseReason: _TypeAlias = CloseReason  # noqa: Y015
+
+@_typing.final
+class ResultConfig(_message.Message):
+    """Which results the client wants."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INTERVAL_FIELD_NUMBER: _builtins.int
+    SMOOTHING_FIELD_NUMBER: _builtins.int
+    OUTPUTS_FIELD_NUMBER: _builtins.int
+    FINAL_ONLY_FIELD_NUMBER: _builtins.int
+    final_only: _builtins.bool
+    """Send only final results. Halves the messages for clients that do not show interim ones."""
+    @_builtins.property
+    def interval(self) -> _duration_pb2.Duration:
+        """Session time from one window to the next: 0.5, 1 or 2 s. Unset means 0.5 s. Windows reach back 4 s in any case."""
+
+    @_builtins.property
+    def smoothing(self) -> _duration_pb2.Duration:
+        """Time constant of an exponential mean over the windows' scores, 0 to 10 s. Unset means 0: none. Utterances and the
+        session are never smoothed.
+        """
+
+    @_builtins.property
+    def outputs(self) -> _containers.RepeatedScalarFieldContainer[Global___Output.ValueType]:
+        """What results hold beside the sentiment. Empty means polarities and emotions."""
+
+    def __init__(
+        self,
+        *,
+        interval: _duration_pb2.Duration | None = ...,
+        smoothing: _duration_pb2.Duration | None = ...,
+        outputs: _abc.Iterable[Global___Output.ValueType] | None = ...,
+        final_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_interval", b"_interval", "_smoothing", b"_smoothing", "interval", b"interval", "smoothing", b"smoothing"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_interval", b"_interval", "_smoothing", b"_smoothing", "final_only", b"final_only", "interval", b"interval", "outputs", b"outputs", "smoothing", b"smoothing"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__interval: _TypeAlias = _typing.Literal["interval"]  # noqa: Y015
+    _WhichOneofArgType__interval: _TypeAlias = _typing.Literal["_interval", b"_interval"]  # noqa: Y015
+    _WhichOneofReturnType__smoothing: _TypeAlias = _typing.Literal["smoothing"]  # noqa: Y015
+    _WhichOneofArgType__smoothing: _TypeAlias = _typing.Literal["_smoothing", b"_smoothing"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__interval) -> _WhichOneofReturnType__interval | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__smoothing) -> _WhichOneofReturnType__smoothing | None: ...
+
+Global___ResultConfig: _TypeAlias = ResultConfig  # noqa: Y015
+
+@_typing.final
+class EndpointingConfig(_message.Message):
+    """Utterances that end by themselves, at a pause of the voice, beside those whose end the client declares."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPEECH_END_TIMEOUT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def speech_end_timeout(self) -> _duration_pb2.Duration:
+        """Length of the pause that ends an utterance: 0.2 to 5 s. Unset means 0.8 s. The end lies where the pause begins."""
+
+    def __init__(
+        self,
+        *,
+        speech_end_timeout: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_speech_end_timeout", b"_speech_end_timeout", "speech_end_timeout", b"speech_end_timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_speech_end_timeout", b"_speech_end_timeout", "speech_end_timeout", b"speech_end_timeout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__speech_end_timeout: _TypeAlias = _typing.Literal["speech_end_timeout"]  # noqa: Y015
+    _WhichOneofArgType__speech_end_timeout: _TypeAlias = _typing.Literal["_speech_end_timeout", b"_speech_end_timeout"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__speech_end_timeout) -> _WhichOneofReturnType__speech_end_timeout | None: ...
+
+Global___EndpointingConfig: _TypeAlias = EndpointingConfig  # noqa: Y015
 
 @_typing.final
 class SessionConfig(_message.Message):
@@ -81,18 +226,36 @@ class SessionConfig(_message.Message):
     VIDEO_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     LATENESS_FIELD_NUMBER: _builtins.int
-    FINAL_ONLY_FIELD_NUMBER: _builtins.int
-    final_only: _builtins.bool
-    """Send only final results. Halves the messages for clients that do not show interim ones."""
+    RESULTS_FIELD_NUMBER: _builtins.int
+    ENDPOINTING_FIELD_NUMBER: _builtins.int
+    RESUMABLE_FIELD_NUMBER: _builtins.int
+    resumable: _builtins.bool
+    """Keep the session for `Limits.resume_window` when its connection is lost, so that it can be resumed."""
     @_builtins.property
-    def audio(self) -> _media_pb2.AudioConfig: ...
+    def audio(self) -> _media_pb2.AudioConfig:
+        """Present when audio is sent."""
+
     @_builtins.property
-    def video(self) -> _media_pb2.VideoConfig: ...
+    def video(self) -> _media_pb2.VideoConfig:
+        """Present when images are sent."""
+
     @_builtins.property
-    def text(self) -> _media_pb2.TextConfig: ...
+    def text(self) -> _media_pb2.TextConfig:
+        """Present when words are sent."""
+
     @_builtins.property
     def lateness(self) -> _duration_pb2.Duration:
-        """How far the foremost stream may run ahead before a window is final without the others: 0 to 5 s. Unset means 0.3 s."""
+        """How far the foremost stream may run ahead before a window is final without the others, and how long after an
+        utterance's end its words may still come: 0 to 5 s. Unset means 0.3 s.
+        """
+
+    @_builtins.property
+    def results(self) -> Global___ResultConfig:
+        """Unset means results every half second, with polarities and emotions."""
+
+    @_builtins.property
+    def endpointing(self) -> Global___EndpointingConfig:
+        """Unset means that only the client ends utterances. Needs audio."""
 
     def __init__(
         self,
@@ -101,17 +264,45 @@ class SessionConfig(_message.Message):
         video: _media_pb2.VideoConfig | None = ...,
         text: _media_pb2.TextConfig | None = ...,
         lateness: _duration_pb2.Duration | None = ...,
-        final_only: _builtins.bool = ...,
+        results: Global___ResultConfig | None = ...,
+        endpointing: Global___EndpointingConfig | None = ...,
+        resumable: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_lateness", b"_lateness", "audio", b"audio", "lateness", b"lateness", "text", b"text", "video", b"video"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_lateness", b"_lateness", "audio", b"audio", "endpointing", b"endpointing", "lateness", b"lateness", "results", b"results", "text", b"text", "video", b"video"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lateness", b"_lateness", "audio", b"audio", "final_only", b"final_only", "lateness", b"lateness", "text", b"text", "video", b"video"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lateness", b"_lateness", "audio", b"audio", "endpointing", b"endpointing", "lateness", b"lateness", "results", b"results", "resumable", b"resumable", "text", b"text", "video", b"video"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__lateness: _TypeAlias = _typing.Literal["lateness"]  # noqa: Y015
     _WhichOneofArgType__lateness: _TypeAlias = _typing.Literal["_lateness", b"_lateness"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__lateness) -> _WhichOneofReturnType__lateness | None: ...
 
 Global___SessionConfig: _TypeAlias = SessionConfig  # noqa: Y015
+
+@_typing.final
+class ResumeSession(_message.Message):
+    """The first message of a connection that goes on with a session whose connection was lost."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    RESPONSES_RECEIVED_FIELD_NUMBER: _builtins.int
+    resume_token: _builtins.str
+    """From `SessionStarted`."""
+    responses_received: _builtins.int
+    """How many responses of the session the client has received, `SessionStarted` included and `SessionResumed` not."""
+    def __init__(
+        self,
+        *,
+        resume_token: _builtins.str = ...,
+        responses_received: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["responses_received", b"responses_received", "resume_token", b"resume_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeSession: _TypeAlias = ResumeSession  # noqa: Y015
 
 @_typing.final
 class EndOfModality(_message.Message):
@@ -121,6 +312,7 @@ class EndOfModality(_message.Message):
 
     MODALITY_FIELD_NUMBER: _builtins.int
     modality: _media_pb2.Modality.ValueType
+    """Which one."""
     def __init__(
         self,
         *,
@@ -142,7 +334,9 @@ class EndOfUtterance(_message.Message):
 
     OFFSET_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def offset(self) -> _duration_pb2.Duration: ...
+    def offset(self) -> _duration_pb2.Duration:
+        """Session time of the end. Unset means where the session has got to when this is taken in."""
+
     def __init__(
         self,
         *,
@@ -175,6 +369,8 @@ Global___CloseSession: _TypeAlias = CloseSession  # noqa: Y015
 
 @_typing.final
 class StreamSentimentRequest(_message.Message):
+    """What a client sends."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     CONFIG_FIELD_NUMBER: _builtins.int
@@ -184,20 +380,49 @@ class StreamSentimentRequest(_message.Message):
     END_OF_MODALITY_FIELD_NUMBER: _builtins.int
     END_OF_UTTERANCE_FIELD_NUMBER: _builtins.int
     CLOSE_FIELD_NUMBER: _builtins.int
+    RESUME_FIELD_NUMBER: _builtins.int
+    BUNDLE_FIELD_NUMBER: _builtins.int
+    RESPONSES_RECEIVED_FIELD_NUMBER: _builtins.int
+    responses_received: _builtins.int
+    """How many responses of the session the client has received, as in `ResumeSession`. May be set on any message of a
+    resumable session: the server then forgets those responses.
+    """
     @_builtins.property
-    def config(self) -> Global___SessionConfig: ...
+    def config(self) -> Global___SessionConfig:
+        """First, of a new session."""
+
     @_builtins.property
-    def audio(self) -> _media_pb2.AudioChunk: ...
+    def audio(self) -> _media_pb2.AudioChunk:
+        """A piece of audio."""
+
     @_builtins.property
-    def text(self) -> _media_pb2.TextSpan: ...
+    def text(self) -> _media_pb2.TextSpan:
+        """Words."""
+
     @_builtins.property
-    def video(self) -> _media_pb2.VideoFrame: ...
+    def video(self) -> _media_pb2.VideoFrame:
+        """An image."""
+
     @_builtins.property
-    def end_of_modality(self) -> Global___EndOfModality: ...
+    def end_of_modality(self) -> Global___EndOfModality:
+        """A modality ends."""
+
     @_builtins.property
-    def end_of_utterance(self) -> Global___EndOfUtterance: ...
+    def end_of_utterance(self) -> Global___EndOfUtterance:
+        """An utterance ends."""
+
     @_builtins.property
-    def close(self) -> Global___CloseSession: ...
+    def close(self) -> Global___CloseSession:
+        """Last. Ending the client's side of the stream means the same."""
+
+    @_builtins.property
+    def resume(self) -> Global___ResumeSession:
+        """First, of a connection that goes on with a session."""
+
+    @_builtins.property
+    def bundle(self) -> _media_pb2.MediaBundle:
+        """Media of several modalities at once."""
+
     def __init__(
         self,
         *,
@@ -208,13 +433,21 @@ class StreamSentimentRequest(_message.Message):
         end_of_modality: Global___EndOfModality | None = ...,
         end_of_utterance: Global___EndOfUtterance | None = ...,
         close: Global___CloseSession | None = ...,
+        resume: Global___ResumeSession | None = ...,
+        bundle: _media_pb2.MediaBundle | None = ...,
+        responses_received: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "close", b"close", "config", b"config", "end_of_modality", b"end_of_modality", "end_of_utterance", b"end_of_utterance", "request", b"request", "text", b"text", "video", b"video"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_responses_received", b"_responses_received", "audio", b"audio", "bundle", b"bundle", "close", b"close", "config", b"config", "end_of_modality", b"end_of_modality", "end_of_utterance", b"end_of_utterance", "request", b"request", "responses_received", b"responses_received", "resume", b"resume", "text", b"text", "video", b"video"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "close", b"close", "config", b"config", "end_of_modality", b"end_of_modality", "end_of_utterance", b"end_of_utterance", "request", b"request", "text", b"text", "video", b"video"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_responses_received", b"_responses_received", "audio", b"audio", "bundle", b"bundle", "close", b"close", "config", b"config", "end_of_modality", b"end_of_modality", "end_of_utterance", b"end_of_utterance", "request", b"request", "responses_received", b"responses_received", "resume", b"resume", "text", b"text", "video", b"video"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["config", "audio", "text", "video", "end_of_modality", "end_of_utterance", "close"]  # noqa: Y015
+    _WhichOneofReturnType__responses_received: _TypeAlias = _typing.Literal["responses_received"]  # noqa: Y015
+    _WhichOneofArgType__responses_received: _TypeAlias = _typing.Literal["_responses_received", b"_responses_received"]  # noqa: Y015
+    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["config", "audio", "text", "video", "end_of_modality", "end_of_utterance", "close", "resume", "bundle"]  # noqa: Y015
     _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__responses_received) -> _WhichOneofReturnType__responses_received | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
 
 Global___StreamSentimentRequest: _TypeAlias = StreamSentimentRequest  # noqa: Y015
@@ -235,14 +468,27 @@ class Limits(_message.Message):
     MAX_GAP_FIELD_NUMBER: _builtins.int
     MAX_CLIP_BYTES_FIELD_NUMBER: _builtins.int
     MAX_CLIP_DURATION_FIELD_NUMBER: _builtins.int
+    RESUME_WINDOW_FIELD_NUMBER: _builtins.int
+    MAX_KEPT_RESPONSES_FIELD_NUMBER: _builtins.int
+    MAX_BUNDLE_MESSAGES_FIELD_NUMBER: _builtins.int
     max_audio_message_bytes: _builtins.int
+    """Bytes of `AudioChunk.data`."""
     max_video_message_bytes: _builtins.int
+    """Bytes of `VideoFrame.data`."""
     max_text_message_bytes: _builtins.int
+    """UTF-8 bytes of a span's words."""
     max_sessions: _builtins.int
+    """Sessions that the server runs at a time."""
     max_clip_bytes: _builtins.int
-    """Largest and longest media file that AnalyzeClip takes."""
+    """Largest media file that AnalyzeClip takes."""
+    max_kept_responses: _builtins.int
+    """Responses that are kept for a resumed session, where the client does not say how many it has received."""
+    max_bundle_messages: _builtins.int
+    """Images and spans in one `MediaBundle`."""
     @_builtins.property
-    def max_session_duration(self) -> _duration_pb2.Duration: ...
+    def max_session_duration(self) -> _duration_pb2.Duration:
+        """Longest session, in session time and on the clock."""
+
     @_builtins.property
     def max_chunk_duration(self) -> _duration_pb2.Duration:
         """Longest audio in one message."""
@@ -256,7 +502,13 @@ class Limits(_message.Message):
         """How far an offset may lie ahead of the media received so far."""
 
     @_builtins.property
-    def max_clip_duration(self) -> _duration_pb2.Duration: ...
+    def max_clip_duration(self) -> _duration_pb2.Duration:
+        """Longest media file that AnalyzeClip takes."""
+
+    @_builtins.property
+    def resume_window(self) -> _duration_pb2.Duration:
+        """How long a resumable session is kept after its connection was lost."""
+
     def __init__(
         self,
         *,
@@ -270,10 +522,13 @@ class Limits(_message.Message):
         max_gap: _duration_pb2.Duration | None = ...,
         max_clip_bytes: _builtins.int = ...,
         max_clip_duration: _duration_pb2.Duration | None = ...,
+        resume_window: _duration_pb2.Duration | None = ...,
+        max_kept_responses: _builtins.int = ...,
+        max_bundle_messages: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["idle_timeout", b"idle_timeout", "max_chunk_duration", b"max_chunk_duration", "max_clip_duration", b"max_clip_duration", "max_gap", b"max_gap", "max_session_duration", b"max_session_duration"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["idle_timeout", b"idle_timeout", "max_chunk_duration", b"max_chunk_duration", "max_clip_duration", b"max_clip_duration", "max_gap", b"max_gap", "max_session_duration", b"max_session_duration", "resume_window", b"resume_window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["idle_timeout", b"idle_timeout", "max_audio_message_bytes", b"max_audio_message_bytes", "max_chunk_duration", b"max_chunk_duration", "max_clip_bytes", b"max_clip_bytes", "max_clip_duration", b"max_clip_duration", "max_gap", b"max_gap", "max_session_duration", b"max_session_duration", "max_sessions", b"max_sessions", "max_text_message_bytes", b"max_text_message_bytes", "max_video_message_bytes", b"max_video_message_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["idle_timeout", b"idle_timeout", "max_audio_message_bytes", b"max_audio_message_bytes", "max_bundle_messages", b"max_bundle_messages", "max_chunk_duration", b"max_chunk_duration", "max_clip_bytes", b"max_clip_bytes", "max_clip_duration", b"max_clip_duration", "max_gap", b"max_gap", "max_kept_responses", b"max_kept_responses", "max_session_duration", b"max_session_duration", "max_sessions", b"max_sessions", "max_text_message_bytes", b"max_text_message_bytes", "max_video_message_bytes", b"max_video_message_bytes", "resume_window", b"resume_window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -281,12 +536,16 @@ Global___Limits: _TypeAlias = Limits  # noqa: Y015
 
 @_typing.final
 class ModelVersion(_message.Message):
+    """A model and the version that answers."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     MODEL_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     model: _builtins.str
+    """Its name in the model repository."""
     version: _builtins.str
+    """Its version in the model repository."""
     def __init__(
         self,
         *,
@@ -303,6 +562,8 @@ Global___ModelVersion: _TypeAlias = ModelVersion  # noqa: Y015
 
 @_typing.final
 class SessionStarted(_message.Message):
+    """The first answer of a session."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SESSION_ID_FIELD_NUMBER: _builtins.int
@@ -310,17 +571,25 @@ class SessionStarted(_message.Message):
     LIMITS_FIELD_NUMBER: _builtins.int
     MODELS_FIELD_NUMBER: _builtins.int
     ENGINE_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
-    engine: _builtins.str
-    """What answers: `triton` or `onnxruntime`."""
+    """Name of the session, as the server's log has it. No secret."""
+    engine: Global___Engine.ValueType
+    """What runs them."""
+    resume_token: _builtins.str
+    """What `ResumeSession` wants. A secret. Empty where the session is not resumable."""
     @_builtins.property
     def config(self) -> Global___SessionConfig:
         """The configuration with defaults filled in."""
 
     @_builtins.property
-    def limits(self) -> Global___Limits: ...
+    def limits(self) -> Global___Limits:
+        """What the session must keep within."""
+
     @_builtins.property
-    def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelVersion]: ...
+    def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelVersion]:
+        """The models that answer."""
+
     def __init__(
         self,
         *,
@@ -328,15 +597,42 @@ class SessionStarted(_message.Message):
         config: Global___SessionConfig | None = ...,
         limits: Global___Limits | None = ...,
         models: _abc.Iterable[Global___ModelVersion] | None = ...,
-        engine: _builtins.str = ...,
+        engine: Global___Engine.ValueType = ...,
+        resume_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "engine", b"engine", "limits", b"limits", "models", b"models", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "engine", b"engine", "limits", b"limits", "models", b"models", "resume_token", b"resume_token", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SessionStarted: _TypeAlias = SessionStarted  # noqa: Y015
+
+@_typing.final
+class SessionResumed(_message.Message):
+    """The first answer of a connection that goes on with a session. The responses that the client has not received follow,
+    then those that are new.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_RECEIVED_FIELD_NUMBER: _builtins.int
+    requests_received: _builtins.int
+    """How many requests of the session the server has taken in, `config` and `resume` not included. The client goes on
+    with the one after them.
+    """
+    def __init__(
+        self,
+        *,
+        requests_received: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests_received", b"requests_received"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SessionResumed: _TypeAlias = SessionResumed  # noqa: Y015
 
 @_typing.final
 class MediaRejected(_message.Message):
@@ -346,23 +642,25 @@ class MediaRejected(_message.Message):
 
     MODALITY_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
-    STATUS_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
     modality: _media_pb2.Modality.ValueType
     """Unspecified where the message belongs to none."""
     sequence: _builtins.int
     """Unset where the message has no sequence (end_of_modality, end_of_utterance, a second config)."""
     @_builtins.property
-    def status(self) -> _status_pb2.Status: ...
+    def error(self) -> _error_pb2.Error:
+        """Why."""
+
     def __init__(
         self,
         *,
         modality: _media_pb2.Modality.ValueType = ...,
         sequence: _builtins.int | None = ...,
-        status: _status_pb2.Status | None = ...,
+        error: _error_pb2.Error | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_sequence", b"_sequence", "sequence", b"sequence", "status", b"status"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_sequence", b"_sequence", "error", b"error", "sequence", b"sequence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_sequence", b"_sequence", "modality", b"modality", "sequence", b"sequence", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_sequence", b"_sequence", "error", b"error", "modality", b"modality", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__sequence: _TypeAlias = _typing.Literal["sequence"]  # noqa: Y015
     _WhichOneofArgType__sequence: _TypeAlias = _typing.Literal["_sequence", b"_sequence"]  # noqa: Y015
@@ -372,13 +670,17 @@ Global___MediaRejected: _TypeAlias = MediaRejected  # noqa: Y015
 
 @_typing.final
 class SessionEvent(_message.Message):
+    """Something that the client should know of. It comes at once, before results that are still waiting."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TYPE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     type: Global___EventType.ValueType
+    """What happened."""
     message: _builtins.str
+    """The same for people, in English. It may change."""
     model: _builtins.str
     """The model that the event is about, if any."""
     def __init__(
@@ -398,7 +700,7 @@ Global___SessionEvent: _TypeAlias = SessionEvent  # noqa: Y015
 
 @_typing.final
 class ModalityTotals(_message.Message):
-    """Every received message is counted in exactly one of the others."""
+    """Fates of one modality's messages. Every received message is counted in exactly one of the others."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -409,19 +711,26 @@ class ModalityTotals(_message.Message):
     LATE_FIELD_NUMBER: _builtins.int
     DROPPED_FIELD_NUMBER: _builtins.int
     REJECTED_FIELD_NUMBER: _builtins.int
+    REPLACED_FIELD_NUMBER: _builtins.int
     modality: _media_pb2.Modality.ValueType
+    """Which one."""
     received: _builtins.int
+    """All that arrived."""
     used: _builtins.int
+    """A result used it."""
     skipped: _builtins.int
     """Duplicates, further frames of a slot that has one, and frames without a face."""
     late: _builtins.int
-    """Arrived after the windows they belong to were final, or after their place in the sequence had been given up. In the
-    first case the windows that are still open and reach back over them use them all the same.
+    """Arrived after the results they belong to were final, or after their place in the sequence had been given up. In the
+    first case results that are still open and reach back over them use them all the same. Of text: words that no final
+    result used.
     """
     dropped: _builtins.int
     """Could not be encoded, because a model was unavailable."""
     rejected: _builtins.int
     """Answered with `rejected`."""
+    replaced: _builtins.int
+    """Interim hypotheses that a later span replaced or took back."""
     def __init__(
         self,
         *,
@@ -432,10 +741,11 @@ class ModalityTotals(_message.Message):
         late: _builtins.int = ...,
         dropped: _builtins.int = ...,
         rejected: _builtins.int = ...,
+        replaced: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped", b"dropped", "late", b"late", "modality", b"modality", "received", b"received", "rejected", b"rejected", "skipped", b"skipped", "used", b"used"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped", b"dropped", "late", b"late", "modality", b"modality", "received", b"received", "rejected", b"rejected", "replaced", b"replaced", "skipped", b"skipped", "used", b"used"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -443,20 +753,30 @@ Global___ModalityTotals: _TypeAlias = ModalityTotals  # noqa: Y015
 
 @_typing.final
 class SessionClosed(_message.Message):
+    """The last answer of a session. It always comes, but where the connection is lost."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     REASON_FIELD_NUMBER: _builtins.int
     TOTALS_FIELD_NUMBER: _builtins.int
     RESULTS_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
     reason: Global___CloseReason.ValueType
+    """Why."""
     results: _builtins.int
     """Windows, all revisions."""
     @_builtins.property
-    def totals(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModalityTotals]: ...
+    def totals(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModalityTotals]:
+        """In the order audio, video, text: always all three."""
+
     @_builtins.property
     def summary(self) -> _result_pb2.SentimentResult:
         """Scope SESSION. Unset when no window had data."""
+
+    @_builtins.property
+    def error(self) -> _error_pb2.Error:
+        """Set when the reason is ERROR."""
 
     def __init__(
         self,
@@ -465,10 +785,11 @@ class SessionClosed(_message.Message):
         totals: _abc.Iterable[Global___ModalityTotals] | None = ...,
         results: _builtins.int = ...,
         summary: _result_pb2.SentimentResult | None = ...,
+        error: _error_pb2.Error | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["summary", b"summary"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "results", b"results", "summary", b"summary", "totals", b"totals"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "reason", b"reason", "results", b"results", "summary", b"summary", "totals", b"totals"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -476,6 +797,8 @@ Global___SessionClosed: _TypeAlias = SessionClosed  # noqa: Y015
 
 @_typing.final
 class StreamSentimentResponse(_message.Message):
+    """What the server answers."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     STARTED_FIELD_NUMBER: _builtins.int
@@ -483,16 +806,36 @@ class StreamSentimentResponse(_message.Message):
     REJECTED_FIELD_NUMBER: _builtins.int
     EVENT_FIELD_NUMBER: _builtins.int
     CLOSED_FIELD_NUMBER: _builtins.int
+    RESUMED_FIELD_NUMBER: _builtins.int
+    REQUESTS_RECEIVED_FIELD_NUMBER: _builtins.int
+    requests_received: _builtins.int
+    """How many requests of the session the server had taken in, as in `SessionResumed`: what a client that may have to
+    resume need not keep any more.
+    """
     @_builtins.property
-    def started(self) -> Global___SessionStarted: ...
+    def started(self) -> Global___SessionStarted:
+        """First, of a new session."""
+
     @_builtins.property
-    def result(self) -> _result_pb2.SentimentResult: ...
+    def result(self) -> _result_pb2.SentimentResult:
+        """A result."""
+
     @_builtins.property
-    def rejected(self) -> Global___MediaRejected: ...
+    def rejected(self) -> Global___MediaRejected:
+        """A message could not be used."""
+
     @_builtins.property
-    def event(self) -> Global___SessionEvent: ...
+    def event(self) -> Global___SessionEvent:
+        """Something happened to the server."""
+
     @_builtins.property
-    def closed(self) -> Global___SessionClosed: ...
+    def closed(self) -> Global___SessionClosed:
+        """Last."""
+
+    @_builtins.property
+    def resumed(self) -> Global___SessionResumed:
+        """First, of a connection that goes on with a session."""
+
     def __init__(
         self,
         *,
@@ -501,12 +844,14 @@ class StreamSentimentResponse(_message.Message):
         rejected: Global___MediaRejected | None = ...,
         event: Global___SessionEvent | None = ...,
         closed: Global___SessionClosed | None = ...,
+        resumed: Global___SessionResumed | None = ...,
+        requests_received: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "event", b"event", "rejected", b"rejected", "response", b"response", "result", b"result", "started", b"started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "event", b"event", "rejected", b"rejected", "response", b"response", "result", b"result", "resumed", b"resumed", "started", b"started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "event", b"event", "rejected", b"rejected", "response", b"response", "result", b"result", "started", b"started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "event", b"event", "rejected", b"rejected", "requests_received", b"requests_received", "response", b"response", "result", b"result", "resumed", b"resumed", "started", b"started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_response: _TypeAlias = _typing.Literal["started", "result", "rejected", "event", "closed"]  # noqa: Y015
+    _WhichOneofReturnType_response: _TypeAlias = _typing.Literal["started", "result", "rejected", "event", "closed", "resumed"]  # noqa: Y015
     _WhichOneofArgType_response: _TypeAlias = _typing.Literal["response", b"response"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_response) -> _WhichOneofReturnType_response | None: ...
 

@@ -1,7 +1,7 @@
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from moodstream.v1 import service_pb2
+from moodstream.v1 import service_pb2, session_pb2
 from tritonclient.grpc import service_pb2 as kserve_pb2
 from tritonclient.grpc import service_pb2_grpc as kserve_grpc
 
@@ -39,7 +39,7 @@ async def test_calls_without_the_token_are_refused(guarded, call, metadata):
 async def test_calls_with_the_token_and_health_checks_pass(guarded, call):
     caller = call(guarded)
     info = await caller.stub.GetServerInfo(service_pb2.GetServerInfoRequest(), metadata=RIGHT)
-    assert info.engine == "onnxruntime"
+    assert info.engine == session_pb2.ENGINE_ONNXRUNTIME
     checked = await health_pb2_grpc.HealthStub(caller.channel).Check(
         health_pb2.HealthCheckRequest(service="moodstream.v1.SentimentService")
     )

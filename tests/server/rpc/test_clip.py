@@ -48,7 +48,7 @@ async def test_a_media_file_with_its_words(onnx_server, call, mp4):
     )
     response = await analyze(call(onnx_server), file_requests(mp4, file))
     # Nine seconds, and what the audio encoder of the file padded.
-    assert [window.id for window in response.windows] == list(range(len(response.windows)))
+    assert [window.index for window in response.windows] == list(range(len(response.windows)))
     assert len(response.windows) in (18, 19)
     used = result_pb2.MODALITY_STATUS_USED
     assert [[one.status == used for one in window.modalities] for window in response.windows[:4]] == [

@@ -12,12 +12,12 @@ from tritonclient.grpc import InferInput
 from tritonclient.grpc.aio import InferenceServerClient
 
 from client import Clip, builtin_clip, open_clip
-from client.clip import Media
+from client.clip import Media, stream_request
 from contract.faces import FACE_SIZE
 from contract.timing import CONTEXT_SAMPLES, HOP_SAMPLES, HOPS_PER_WINDOW, NS_PER_S, VIDEO_SLOTS
 from server.media.faces import HaarDetector
 from server.media.session_media import SessionMedia
-from server.rpc import convert
+from server.rpc import requests
 from server.session.core import SessionCore
 from server.session.messages import Close, EndOfModality, EndOfUtterance
 from server.session.messages import Media as SessionMessage
@@ -60,7 +60,7 @@ def scores(window: result_pb2.SentimentResult) -> np.ndarray:
 
 
 def assert_same(windows: Sequence[result_pb2.SentimentResult], others: Sequence[result_pb2.SentimentResult]) -> None:
-    assert [one.id for one in windows] == [one.id for one in others]
+    assert [one.index for one in windows] == [one.index for one in others]
     assert [[m.status for m in one.modalities] for one in windows] == [
         [m.status for m in one.modalities] for one in others
     ]
@@ -89,8 +89,8 @@ def rechunked(media: Sequence[Media], sizes_ms: Sequence[int]) -> list[Media]:
 def plans_of(config, media: Sequence[Media]) -> list[WindowPlan]:
     """Run the server's own decoding and core over a clip, without models, to get what they would be given."""
     limits = SessionLimits()
-    core = SessionCore(convert.session_settings(config, limits))
-    decoders = SessionMedia(convert.media_settings(config), HaarDetector(), limits.max_chunk_ns, limits.max_gap_ns)
+    core = SessionCore(requests.session_settings(config, limits))
+    decoders = SessionMedia(requests.media_settings(config), HaarDetector(), limits.max_chunk_ns, limits.max_gap_ns)
     outputs = []
     items = [translated(one) for one in media]
     for item in [*items, Close()]:
@@ -113,15 +113,14 @@ def plans_of(config, media: Sequence[Media]) -> list[WindowPlan]:
 
 def translated(media: Media) -> SessionMessage | EndOfModality | EndOfUtterance:
     if isinstance(media, media_pb2.AudioChunk):
-        return convert.audio_media(media)
+        return requests.audio_media(media)
     if isinstance(media, media_pb2.VideoFrame):
-        return convert.video_media(media)
+        return requests.video_media(media)
     if isinstance(media, media_pb2.TextSpan):
-        return convert.text_media(media)
+        return requests.text_media(media)
     if hasattr(media, "offset"):
-        return convert.end_of_utterance(media)
-    end = convert.end_of_modality(media)
-    assert end is not None
+        return requests.end_of_utterance(media)
+    (end,) = requests.Parser(SessionLimits())(stream_request(media)).items
     return end
 
 
@@ -157,7 +156,7 @@ async def test_stream_clip_and_ensemble_agree(triton_server, call, clip, media):
     assert_same(streamed, recorded)
 
     plans = plans_of(clip.config, media)
-    assert [plan.index for plan in plans] == [window.id for window in streamed]
+    assert [plan.index for plan in plans] == [window.index for window in streamed]
     client = InferenceServerClient(triton_server.address)
     batched = []
     for start in range(0, len(plans), 16):

@@ -53,6 +53,8 @@ async def test_in_the_middle_of_a_session_too(channel, caplog):
     await call.write(session_pb2.StreamSentimentRequest(config=config).SerializeToString())
     assert session_pb2.StreamSentimentResponse.FromString(await call.read()).HasField("started")
     await call.write(GARBAGE)
+    closed = session_pb2.StreamSentimentResponse.FromString(await call.read()).closed
+    assert [totals.modality for totals in closed.totals] == [media_pb2.MODALITY_TEXT]
     async with refused(caplog):
         await call.read()
 

@@ -20,7 +20,7 @@ from tests.server.triton.processes import tritons_at
 RATE = 16_000
 HOP_MS = 500
 CONFIG = session_pb2.SessionConfig(
-    audio=media_pb2.AudioConfig(encoding=media_pb2.AUDIO_ENCODING_PCM_S16LE, sample_rate_hz=RATE)
+    audio=media_pb2.AudioConfig(encoding=media_pb2.AUDIO_ENCODING_PCM_S16LE, sample_rate_hertz=RATE)
 )
 
 
@@ -55,7 +55,7 @@ async def run(stub, hops: int, after: int, disturb: Callable[[], None]) -> list[
         if number == after:
             disturb()
         await call.write(audio(number))
-        while not (responses[-1].HasField("result") and responses[-1].result.id == number):
+        while not (responses[-1].HasField("result") and responses[-1].result.index == number):
             responses.append(await call.read())
         if number > after:
             await asyncio.sleep(0.1)
@@ -83,7 +83,7 @@ async def test_a_killed_process_is_survived(doomed, call, victim):
 
     responses = await run(stub, hops=40, after=6, disturb=kill)
     found = windows(responses)
-    assert [window.id for window in found] == list(range(40))
+    assert [window.index for window in found] == list(range(40))
     # Nothing was lost: the last windows, whose pieces were all sent after the models had come back, are as they were.
     for window, right in zip(found[-8:], expected[-8:], strict=True):
         assert window.modalities[0].status == result_pb2.MODALITY_STATUS_USED

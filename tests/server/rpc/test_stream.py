@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 from google.protobuf.duration_pb2 import Duration
-from google.rpc import code_pb2
-from moodstream.v1 import media_pb2, result_pb2, session_pb2
+from moodstream.v1 import error_pb2, media_pb2, result_pb2, session_pb2
 from moodstream.v1.session_pb2 import StreamSentimentRequest as Request
 
 from client.clip import stream_request
@@ -17,7 +16,7 @@ from server.session.core import SessionCore
 
 RATE = 16_000
 AUDIO = session_pb2.SessionConfig(
-    audio=media_pb2.AudioConfig(encoding=media_pb2.AUDIO_ENCODING_PCM_S16LE, sample_rate_hz=RATE)
+    audio=media_pb2.AudioConfig(encoding=media_pb2.AUDIO_ENCODING_PCM_S16LE, sample_rate_hertz=RATE)
 )
 VIDEO = session_pb2.SessionConfig(video=media_pb2.VideoConfig(encoding=media_pb2.VIDEO_ENCODING_JPEG))
 
@@ -56,11 +55,11 @@ def statuses(result):
 async def test_a_session_from_start_to_totals(onnx_server, call, clip, media):
     responses = await call(onnx_server).session(clip.config, media)
     started, closed = responses[0].started, responses[-1].closed
-    assert started.engine == "onnxruntime"
+    assert started.engine == session_pb2.ENGINE_ONNXRUNTIME
     assert started.config.lateness.nanos == 300_000_000
     assert {model.model for model in started.models} >= {"audio_encoder", "video_encoder", "text_encoder", "fusion"}
     windows = results(responses)
-    assert [window.id for window in windows] == list(range(len(windows)))
+    assert [window.index for window in windows] == list(range(len(windows)))
     assert windows[-1].end_offset.ToNanoseconds() >= clip.duration_ns - 1
     for window in windows:
         assert -1 <= window.sentiment <= 1
@@ -87,7 +86,7 @@ async def test_utterances_have_results_of_their_own(onnx_server, call):
         for response in responses
         if response.HasField("result") and response.result.scope == result_pb2.SCOPE_UTTERANCE
     ]
-    assert [(one.id, one.start_offset.ToMilliseconds(), one.end_offset.ToMilliseconds()) for one in utterances] == [
+    assert [(one.index, one.start_offset.ToMilliseconds(), one.end_offset.ToMilliseconds()) for one in utterances] == [
         (0, 0, 1200),
         (1, 1200, 2500),
     ]
@@ -100,7 +99,7 @@ async def test_one_modality_alone_gets_an_answer_per_window(onnx_server, call, c
     getattr(config, kept).CopyFrom(getattr(clip.config, kept))
     own = [one for one in media if stream_request(one).WhichOneof("request") == kept]
     windows = results(await call(onnx_server).session(config, own))
-    assert [window.id for window in windows] == list(range(len(windows)))
+    assert [window.index for window in windows] == list(range(len(windows)))
     assert len(windows) > 10
     position = ["audio", "video", "text"].index(kept)
     for window in windows[4:-1]:
@@ -124,17 +123,17 @@ async def test_nothing_for_a_while_gives_windows_without_a_sentiment(onnx_server
     ("requests", "said"),
     [
         ([], "the stream ended before its config"),
-        ([Request(audio=audio(0, 0, b"12"))], "the first message must be config, got audio"),
+        ([Request(audio=audio(0, 0, b"12"))], "the first message must be config or resume, got audio"),
         ([Request()], "got an empty request"),
         ([Request(config=session_pb2.SessionConfig())], "at least one of audio, video and text"),
         (
-            [Request(config=session_pb2.SessionConfig(audio=media_pb2.AudioConfig(sample_rate_hz=RATE)))],
+            [Request(config=session_pb2.SessionConfig(audio=media_pb2.AudioConfig(sample_rate_hertz=RATE)))],
             "config.audio.encoding 0 is unknown: expected PCM_S16LE",
         ),
         (
             [
                 Request(
-                    config=session_pb2.SessionConfig(audio=media_pb2.AudioConfig(encoding=77, sample_rate_hz=RATE))  # type: ignore[arg-type]
+                    config=session_pb2.SessionConfig(audio=media_pb2.AudioConfig(encoding=77, sample_rate_hertz=RATE))  # type: ignore[arg-type]
                 )
             ],
             "config.audio.encoding 77 is unknown",
@@ -143,7 +142,7 @@ async def test_nothing_for_a_while_gives_windows_without_a_sentiment(onnx_server
             [
                 Request(
                     config=session_pb2.SessionConfig(
-                        audio=media_pb2.AudioConfig(encoding=media_pb2.AUDIO_ENCODING_MULAW, sample_rate_hz=100)
+                        audio=media_pb2.AudioConfig(encoding=media_pb2.AUDIO_ENCODING_MULAW, sample_rate_hertz=100)
                     )
                 )
             ],
@@ -170,14 +169,14 @@ def bad_audio() -> dict[str, tuple[media_pb2.AudioConfig, bytes, str]]:
     pcm, floats = media_pb2.AUDIO_ENCODING_PCM_S16LE, media_pb2.AUDIO_ENCODING_PCM_F32LE
     return {
         "truncated FLAC": (
-            media_pb2.AudioConfig(encoding=media_pb2.AUDIO_ENCODING_FLAC, sample_rate_hz=RATE),
+            media_pb2.AudioConfig(encoding=media_pb2.AUDIO_ENCODING_FLAC, sample_rate_hertz=RATE),
             flac.getvalue()[:-200],
             "FLAC",
         ),
-        "NaN": (media_pb2.AudioConfig(encoding=floats, sample_rate_hz=RATE), f32.tobytes(), "sample 17"),
-        "odd bytes": (media_pb2.AudioConfig(encoding=pcm, sample_rate_hz=RATE), b"123", "3 bytes"),
-        "10 MB": (media_pb2.AudioConfig(encoding=pcm, sample_rate_hz=RATE), bytes(10_000_000), "10000000 bytes"),
-        "empty": (media_pb2.AudioConfig(encoding=pcm, sample_rate_hz=RATE), b"", "audio"),
+        "NaN": (media_pb2.AudioConfig(encoding=floats, sample_rate_hertz=RATE), f32.tobytes(), "sample 17"),
+        "odd bytes": (media_pb2.AudioConfig(encoding=pcm, sample_rate_hertz=RATE), b"123", "3 bytes"),
+        "10 MB": (media_pb2.AudioConfig(encoding=pcm, sample_rate_hertz=RATE), bytes(10_000_000), "10000000 bytes"),
+        "empty": (media_pb2.AudioConfig(encoding=pcm, sample_rate_hertz=RATE), b"", "audio"),
     }
 
 
@@ -189,8 +188,11 @@ async def test_bad_audio_is_rejected_and_the_session_goes_on(onnx_server, call, 
     responses = await call(onnx_server).session(config, [audio(0, 0, data), word])
     (rejected,) = rejections(responses)
     assert (rejected.modality, rejected.sequence) == (media_pb2.MODALITY_AUDIO, 0)
-    assert rejected.status.code == code_pb2.INVALID_ARGUMENT
-    assert said in rejected.status.message
+    too_large = error_pb2.ERROR_REASON_MESSAGE_TOO_LARGE
+    undecodable = error_pb2.ERROR_REASON_MEDIA_UNDECODABLE
+    assert rejected.error.reason == (too_large if kind == "10 MB" else undecodable)
+    assert rejected.error.field == "audio.data"
+    assert said in rejected.error.message
     assert statuses(results(responses)[-1]) == ["MISSING", "MISSING", "USED"]
     assert responses[-1].closed.totals[0].rejected == 1
 
@@ -200,7 +202,7 @@ async def test_offsets_that_run_back_are_rejected(onnx_server, call):
     responses = await call(onnx_server).session(AUDIO, media)
     (rejected,) = rejections(responses)
     assert rejected.sequence == 1
-    assert "0.5 s runs back" in rejected.status.message
+    assert "0.5 s runs back" in rejected.error.message
     assert [statuses(window)[0] for window in results(responses)] == ["USED"] * 4
 
 
@@ -224,7 +226,7 @@ async def test_a_second_config_and_an_empty_request_are_rejected(onnx_server, ca
         Request(audio=audio(0, 0, tone(0.5).tobytes())),
     ]
     responses = await call(onnx_server).stream(requests)
-    assert [rejected.status.message for rejected in rejections(responses)] == [
+    assert [rejected.error.message for rejected in rejections(responses)] == [
         "config is not expected here: it comes once, first",
         "the request is empty: expected one of its fields to be set",
         "video was not configured for this session",
@@ -294,7 +296,7 @@ async def test_opus_packets_and_png_images(onnx_server, call):
         packets += [bytes(packet) for packet in encoder.encode(piece)]
     png = cv2.imencode(".png", np.full((64, 64, 3), 90, np.uint8))[1].tobytes()
     config = session_pb2.SessionConfig(
-        audio=media_pb2.AudioConfig(encoding=media_pb2.AUDIO_ENCODING_OPUS, sample_rate_hz=48_000),
+        audio=media_pb2.AudioConfig(encoding=media_pb2.AUDIO_ENCODING_OPUS, sample_rate_hertz=48_000),
         video=media_pb2.VideoConfig(encoding=media_pb2.VIDEO_ENCODING_PNG, face_crop=True),
     )
     media = [audio(number, number * 0.02, packet) for number, packet in enumerate(packets)]

@@ -8,7 +8,7 @@ import pytest
 from contract.models import FUSION, MODELS
 from contract.text import BEGIN_ID, END_ID
 from contract.timing import AUDIO_SLOT_SAMPLES, AUDIO_SLOTS_PER_HOP, CHUNK_SAMPLES, CONTEXT_SAMPLES
-from training.onnx_files import MAX_IR_VERSION, OPSET
+from training.export.onnx_files import MAX_IR_VERSION, OPSET
 
 ONNX_MODELS = [spec.name for spec in MODELS.values() if spec.backend == "onnxruntime"]
 

@@ -4,7 +4,7 @@ import torch
 
 from contract.labels import EMOTIONS
 from contract.timing import CHUNK_SAMPLES, CONTEXT_SAMPLES, HOP_SAMPLES
-from training.models.audio import AudioEncoder
+from training.models.served.audio import AudioEncoder
 from training.recipes import audio
 
 

@@ -6,8 +6,8 @@ from contract.labels import EMOTIONS
 from contract.models import EMBEDDING_DIM
 from contract.timing import AUDIO_SLOTS
 from training.data.composed import SUBSETS, Bank, Composed, FaceBank, drop_modalities
+from training.distillation.losses import classification
 from training.loop import Schedule, fit
-from training.losses import classification
 from training.models import Fusion
 from training.recipes.fusion import fuse_all, subset_scores
 

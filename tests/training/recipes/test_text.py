@@ -4,9 +4,9 @@ import torch
 
 from contract.labels import EMOTIONS
 from contract.models import EMBEDDING_DIM
-from training.models.text import VOCABULARY, TextEncoder
+from training.data.tokenizer import encode_texts
+from training.models.served.text import VOCABULARY, TextEncoder
 from training.recipes.text import predict, teacher_embeddings
-from training.tokenizer import encode_texts
 
 
 def test_embeddings_follow_the_teachers_pieces(tokenizer):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.models.video import VideoEncoder
+from training.models.served.video import VideoEncoder
 from training.recipes.video import augment
 
 

@@ -8,13 +8,13 @@ import torch
 
 from contract.labels import EMOTIONS, MODALITIES, VALENCE
 from training.data.folder import DataMissingError
-from training.tasks.base import RECORDING, Samples
+from training.data.task import RECORDING, Samples
 from training.tasks.composed import _windows
-from training.tasks.conversation_teachers import scores
 from training.tasks.conversations import FOLDS, LIMIT, LOOKAHEAD, Scale, numbered
 from training.tasks.meld import Meld, MeldEmotion
 from training.tasks.mosi import MosiPublished
-from training.tasks.net_recipes import ScoredRecipe
+from training.teachers.conversation_teachers import scores
+from training.teachers.net_recipes import ScoredRecipe
 from training.teachers.opinions import OpinionEncoder
 
 HEADER = ["row", "segment_id", "video_id", "segment", "bclstm_split", "label_binary", "sentiment", "text"]

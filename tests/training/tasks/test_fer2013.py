@@ -4,8 +4,8 @@ import torch
 from training.data import fer2013
 from training.tasks import fer2013 as module
 from training.tasks.fer2013 import Fer2013
-from training.tasks.net_recipes import NetRecipe
 from training.teachers.fetch import TeacherError
+from training.teachers.net_recipes import NetRecipe
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ import torch
 
 from contract.labels import EMOTIONS
 from training.data.folder import DataMissingError
-from training.tasks import probed
 from training.tasks.ravdess import SAMPLES, SLOTS, SPEEDS, Ravdess, action_units, at_speeds, cut_to_voice
+from training.teachers import probed
 from training.teachers.fetch import TeacherError
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from training.data.sentences import comparison_key
-from training.tasks.aclsa import AclSa, inverse_document_frequency
+from training.models.students.aclsa import AclSa, inverse_document_frequency
 from training.tasks.sst import PIECES, Sst2, Sst5
 from training.teachers.fetch import TeacherError
 

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from training.outputs import Output
+from training.distillation.outputs import Output
 from training.teachers.cache import OutputCache, folder_sha256, recipe_hash, tensor_sha256
 
 

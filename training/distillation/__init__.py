@@ -1,0 +1,1 @@
+"""Distillation: methods, weighers, steps, and the distiller that joins them. Usable in anybody's loop."""

@@ -1,0 +1,1 @@
+"""From trained students to a model repository: ONNX, parity, configurations, cards."""

@@ -1,0 +1,1 @@
+"""The served students, in PyTorch: one file a model."""

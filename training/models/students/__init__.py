@@ -1,0 +1,1 @@
+"""Students of research tasks, which are not served."""

@@ -1,0 +1,190 @@
+"""Teachers that are nets of the task itself, trained from its samples: any net that a student could be, only larger.
+
+Either on samples that no student sees, or out of fold; then the features of the folds' nets are rotated onto those of
+the net that all samples made (see training/teachers/probe.py). Conversations come in whole.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+
+from training.data.task import Inputs, Samples, Split
+from training.data.units import Units
+from training.distillation.outputs import Output
+from training.teachers.net_recipes import LOGITS, NetRecipe, ScoredRecipe, known, there_of
+from training.teachers.probe import Turn
+
+log = logging.getLogger(__name__)
+
+Augment = Callable[[Inputs, torch.Generator], Inputs]
+_POSITIONS = 20_000
+"""Positions of sequences or maps that are enough to find a rotation."""
+
+
+def train_net(
+    net: nn.Module, samples: Samples, augment: Augment, recipe: NetRecipe, valid: Samples | None = None
+) -> nn.Module:
+    """Train in place on inputs, targets and scores, and return the net in evaluation mode.
+
+    Args:
+        net: untrained.
+        samples: to train on.
+        augment: the task's.
+        recipe: see there.
+        valid: chooses the epoch; None: the last one.
+    """
+    generator = torch.Generator().manual_seed(recipe.seed)
+    units = Units.of(samples.unit, torch.arange(len(samples)))
+    steps = len(units) // recipe.batch
+    optimizer = torch.optim.AdamW(net.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    pace = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, recipe.learning_rate, total_steps=steps * recipe.epochs + 1, pct_start=0.15
+    )
+    best: dict[str, Tensor] = {}
+    least = float("inf")
+    for epoch in range(recipe.epochs):
+        net.train()
+        total = 0.0
+        for chosen in torch.randperm(len(units), generator=generator)[: steps * recipe.batch].view(steps, -1):
+            part = samples.take(units.rows(chosen))
+            loss = _loss(net(augment(part.inputs, generator)), part, recipe)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+            optimizer.step()
+            pace.step()
+            total += loss.item()
+        log.info("epoch %d / %d  loss %.3f", epoch + 1, recipe.epochs, total / steps)
+        if valid is not None:
+            now = _loss(outputs_of(net.eval(), valid.inputs, unit=valid.unit), valid, recipe).item()
+            if now < least:
+                best, least = deepcopy(net.state_dict()), now
+    if best:
+        net.load_state_dict(best)
+    return net.eval()
+
+
+@torch.inference_mode()
+def outputs_of(net: nn.Module, inputs: Inputs, batch: int = 128, unit: Tensor | None = None) -> Output:
+    """Return a net's outputs for any number of samples, sequences and maps in half precision.
+
+    Args:
+        net: in evaluation mode.
+        inputs: [N, ...].
+        batch: samples at a time.
+        unit: int64 [N], see `Samples.unit`; none is split.
+    """
+    rows = Units.of(unit, torch.arange(len(next(iter(inputs.values()))))).chunks(batch)
+    parts: list[Output] = [net({name: tensor[part] for name, tensor in inputs.items()}) for part in rows]
+    features = {name: torch.cat([_halved(part.features[name]) for part in parts]) for name in parts[0].features}
+    masks = {name: torch.cat([part.masks[name] for part in parts]) for name in parts[0].masks}
+    scores, presence = [part.score for part in parts], [part.present for part in parts]
+    return Output(
+        torch.cat([known(part.logits) for part in parts]),
+        None if parts[0].score is None else torch.cat([known(score) for score in scores]),
+        features=features,
+        masks=masks,
+        present=None if parts[0].present is None else torch.cat([known(present) for present in presence]),
+    )
+
+
+def out_of_fold_nets(
+    make: Callable[[], nn.Module],
+    samples: Mapping[Split, Samples],
+    fold: Tensor,
+    augment: Augment,
+    recipe: NetRecipe,
+) -> dict[Split, Output]:
+    """Train one net on all training samples and one a fold; what the latter say about their fold is kept for `train`.
+
+    Args:
+        make: makes an untrained net, from torch's global generator, which is seeded here.
+        samples: of every split; those of one conversation share a fold.
+        fold: int64 [N] of the training samples.
+        augment: the task's.
+        recipe: a ScoredRecipe chooses the epoch of every net on `valid`.
+    """
+    train = samples["train"]
+    valid = samples["valid"] if isinstance(recipe, ScoredRecipe) else None
+    whole = _made(make, train, augment, recipe, valid)
+    outputs = {split: outputs_of(whole, part.inputs, unit=part.unit) for split, part in samples.items()}
+    target = outputs["train"]
+    outputs["train"] = _zeros_like(target)
+    for number in torch.unique(fold).tolist():
+        log.info("fold %d", number)
+        unseen = fold == number
+        net = _made(make, train.take(torch.nonzero(~unseen)[:, 0]), augment, recipe, valid)
+        _fill(outputs["train"], outputs_of(net, train.inputs, unit=train.unit), target, unseen)
+    return outputs
+
+
+def mean_of(outputs: Sequence[Output]) -> Output:
+    """Return the mean of the logits and scores of several nets; their features are of different spaces."""
+
+    def mean(tensors: Sequence[Tensor | None]) -> Tensor:
+        return torch.stack([known(tensor) for tensor in tensors]).mean(0)
+
+    answers = mean([output.logits for output in outputs]), mean([output.score for output in outputs])
+    return Output(*answers, present=outputs[0].present)
+
+
+def _loss(output: Output, samples: Samples, recipe: NetRecipe) -> Tensor:
+    assert samples.target is not None
+    return recipe.loss(output, samples.target, samples.score)
+
+
+def _made(
+    make: Callable[[], nn.Module], samples: Samples, augment: Augment, recipe: NetRecipe, valid: Samples | None
+) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        return train_net(make(), samples, augment, recipe, valid)
+
+
+def _zeros_like(output: Output) -> Output:
+    return Output(
+        torch.zeros_like(known(output.logits)),
+        None if output.score is None else torch.zeros_like(output.score),
+        features={name: torch.zeros_like(feature) for name, feature in output.features.items()},
+        masks=output.masks,
+        present=output.present,
+    )
+
+
+def _fill(into: Output, own: Output, whole: Output, unseen: Tensor) -> None:
+    """Write a fold net's outputs for the samples it has not seen, its features turned onto those of `whole`."""
+    known(into.logits)[unseen] = known(own.logits)[unseen]
+    if own.score is not None:
+        known(into.score)[unseen] = own.score[unseen]
+    for name, feature in own.features.items():
+        if name.endswith(LOGITS):
+            into.features[name][unseen] = feature[unseen]
+            continue
+        mask = there_of(own, name)
+        seen = _positions(feature, mask, ~unseen)
+        turn = Turn.onto(seen, _positions(whole.features[name], mask, ~unseen))
+        part = _channels_last(feature[unseen]).float()
+        turned = turn(part) if mask is None else torch.where(mask[unseen].unsqueeze(-1) > 0, turn(part), 0.0)
+        into.features[name][unseen] = _channels_first(turned, feature.ndim).to(feature.dtype)
+
+
+def _positions(feature: Tensor, mask: Tensor | None, rows: Tensor) -> Tensor:
+    """Return [M, D], at most so many positions of the samples in `rows`, evenly chosen."""
+    flat = _channels_last(feature[rows])
+    flat = flat.flatten(0, -2) if mask is None else flat[mask[rows] > 0]
+    return flat[:: max(1, len(flat) // _POSITIONS)].float()
+
+
+def _channels_last(feature: Tensor) -> Tensor:
+    return feature.movedim(1, -1) if feature.ndim == 4 else feature
+
+
+def _channels_first(feature: Tensor, ndim: int) -> Tensor:
+    return feature.movedim(-1, 1) if ndim == 4 else feature
+
+
+def _halved(feature: Tensor) -> Tensor:
+    return feature.half() if feature.ndim > 2 else feature.float()

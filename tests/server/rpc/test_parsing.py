@@ -54,7 +54,7 @@ async def test_in_the_middle_of_a_session_too(channel, caplog):
     assert session_pb2.StreamSentimentResponse.FromString(await call.read()).HasField("started")
     await call.write(GARBAGE)
     closed = session_pb2.StreamSentimentResponse.FromString(await call.read()).closed
-    assert [totals.modality for totals in closed.totals] == [media_pb2.MODALITY_TEXT]
+    assert len(closed.totals) == 3
     async with refused(caplog):
         await call.read()
 

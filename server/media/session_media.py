@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from server.media.audio import AudioPiece, AudioSettings, AudioTrack
 from server.media.faces import FaceDetector
+from server.media.images import is_heavy
 from server.media.video import FaceTrack, VideoSettings
 from server.session.messages import Close, EndOfModality, Item, Media, Modality
 from server.session.pieces import Face
@@ -38,8 +39,15 @@ class SessionMedia:
     """The decoders of one session. `decode` is called by one thread at a time, in the order of the session."""
 
     def __init__(self, settings: MediaSettings, detector: FaceDetector, max_chunk_ns: int, max_gap_ns: int) -> None:
+        self._images = settings.video
         self._audio = None if settings.audio is None else AudioTrack(settings.audio, max_chunk_ns, max_gap_ns)
         self._video = None if settings.video is None else FaceTrack(settings.video, detector, max_gap_ns)
+
+    def is_heavy(self, item: Item) -> bool:
+        """Tell whether decoding the message takes so long that other sessions should not wait for it."""
+        if self._images is None or not isinstance(item, Media) or item.modality != Modality.VIDEO:
+            return False
+        return is_heavy(self._images, item.data)
 
     def decode(self, item: Item) -> Decoded:
         """Decode one message; ends of streams give what their decoders still held.

@@ -15,6 +15,7 @@ from grpc_reflection.v1alpha import reflection
 from moodstream.v1 import service_pb2, service_pb2_grpc
 from tritonclient.grpc import service_pb2 as kserve_pb2
 
+from server.access.identity import Access, ApiKeys, Authenticator, JwtTokens, SharedToken
 from server.inference.encoders import Encoders
 from server.inference.engine import LoadedModel
 from server.inference.repository import local_tokenizer
@@ -24,10 +25,11 @@ from server.live.front import Front
 from server.media.clip_decoders import ClipDecoders
 from server.media.faces import HaarDetector
 from server.media.pump import MediaPump
-from server.rpc.auth import TokenInterceptor
+from server.rpc.auth import AccessInterceptor
 from server.rpc.kserve import kserve_handler
 from server.rpc.parsing import ParsingInterceptor
 from server.rpc.service import SentimentService
+from server.rpc.tls import TlsError, server_credentials
 from server.settings import MAX_REQUEST_BYTES, ServerSettings
 
 logger = logging.getLogger(__name__)
@@ -54,6 +56,10 @@ class PortError(RuntimeError):
     """The address can't be bound."""
 
 
+class AccessError(RuntimeError):
+    """A file of keys can't be used."""
+
+
 @dataclass(frozen=True)
 class Running:
     """A server that accepts calls."""
@@ -71,6 +77,7 @@ async def running_server(settings: ServerSettings) -> AsyncIterator[Running]:
     Raises:
         EngineSetupError, TritonError, EngineError, RepositoryError: see `open_engine`.
         PortError: the address is in use or not ours.
+        TlsError, AccessError: files of certificates or keys can't be used.
     """
     # Decoding runs in one thread of ours; OpenCV's own pool would only fight the models for the cores.
     cv2.setNumThreads(1)
@@ -92,25 +99,43 @@ async def running_server(settings: ServerSettings) -> AsyncIterator[Running]:
 
 
 async def _listen(settings: ServerSettings, front: Front) -> Running:
-    interceptors: list[grpc.aio.ServerInterceptor] = [ParsingInterceptor()]
-    if settings.token_file is not None:
-        interceptors.insert(0, TokenInterceptor(settings.token_file.read_text(encoding="utf-8").strip()))
+    interceptors = (AccessInterceptor(_access(settings)), ParsingInterceptor())
     server = grpc.aio.server(interceptors=interceptors, options=_OPTIONS)
     service_pb2_grpc.add_SentimentServiceServicer_to_server(SentimentService(front), server)
     server.add_generic_rpc_handlers((kserve_handler(front.engine),))
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     names = (_SERVICE, _KSERVE, health.SERVICE_NAME)
-    reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), server)
+    if settings.reflection:
+        reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), server)
     address = f"{settings.host}:{settings.port}"
     try:
-        port = server.add_insecure_port(address)
+        if settings.tls is None:
+            port = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(address, server_credentials(settings.tls))
+    except TlsError:
+        raise
     except RuntimeError as error:
         raise PortError(f"cannot listen on {address}: the address is in use or not one of this machine") from error
     await server.start()
     for name in ("", *names):
         await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
     return Running(f"{settings.host}:{port}", front, checks, server)
+
+
+def _access(settings: ServerSettings) -> Access:
+    authenticators: list[Authenticator] = []
+    try:
+        if settings.token_file is not None:
+            authenticators.append(SharedToken(settings.token_file.read_text(encoding="utf-8").strip()))
+        if settings.keys_file is not None:
+            authenticators.append(ApiKeys(settings.keys_file))
+        if settings.jwt is not None:
+            authenticators.append(JwtTokens(settings.jwt.jwks_file, settings.jwt.issuer, settings.jwt.audience))
+    except (OSError, ValueError) as error:
+        raise AccessError(str(error)) from error
+    return Access(tuple(authenticators), settings.tls is not None and settings.tls.client_ca is not None)
 
 
 async def _stop(running: Running, drain_s: float) -> None:

@@ -87,6 +87,32 @@ class SessionLimits(BaseModel):
         return round(self.max_clip_s * NS_PER_S)
 
 
+class TlsSettings(BaseModel):
+    """Certificates of the gRPC port. They are read again when a file changes."""
+
+    model_config = _FROZEN
+
+    certificate: FilePath
+    """PEM file with the server's certificate, and those between it and the root."""
+    key: FilePath
+    """PEM file with the certificate's private key."""
+    client_ca: FilePath | None = None
+    """PEM file with the root of clients' certificates: then every client needs one (mutual TLS)."""
+
+
+class JwtSettings(BaseModel):
+    """Signed tokens of an issuer (RS256, ES256). The claim `sub` is the identity, `roles` a list of its roles."""
+
+    model_config = _FROZEN
+
+    jwks_file: FilePath
+    """JWKS file with the issuer's public keys."""
+    issuer: str
+    """What the claim `iss` must be."""
+    audience: str
+    """What the claim `aud` must hold."""
+
+
 def _not_empty(path: Path) -> Path:
     if not path.read_text(encoding="utf-8").strip():
         raise ValueError(f"{path} is empty: it must hold the bearer token")
@@ -114,10 +140,19 @@ class ServerSettings(BaseModel):
     """Let everybody in who reaches an address that is not loopback."""
     token_file: Annotated[FilePath, AfterValidator(_not_empty)] | None = None
     """File with the bearer token that calls must carry; without it everybody who reaches the port gets in."""
+    keys_file: FilePath | None = None
+    """File of API keys: `name role,role sha256`, a line each; `python -m server.access.new_key` makes them.
+    Roles are stream, batch and admin."""
+    reflection: bool = True
+    """Answer gRPC reflection, which tells callers the names and types of the services."""
     drain_s: Seconds = 10
     """Seconds that sessions may take to finish when the server is asked to stop."""
     limits: SessionLimits = SessionLimits()
     """Bounds on sessions."""
+    tls: TlsSettings | None = None
+    """Certificates of the gRPC port; without them it speaks plain text. They are read again when a file changes."""
+    jwt: JwtSettings | None = None
+    """Signed tokens of an issuer (RS256, ES256). The claim `sub` is the identity, `roles` a list of its roles."""
 
     @property
     def engine_settings(self) -> EngineSettings:
@@ -127,14 +162,15 @@ class ServerSettings(BaseModel):
     @property
     def authenticates(self) -> bool:
         """True when calls must say who makes them."""
-        return self.token_file is not None
+        by_certificate = self.tls is not None and self.tls.client_ca is not None
+        return by_certificate or any(one is not None for one in (self.token_file, self.keys_file, self.jwt))
 
     @model_validator(mode="after")
     def _stays_at_home(self) -> Self:
         if not (self.authenticates or self.insecure or _is_loopback(self.host)):
             raise ValueError(
                 f"{self.host} can be reached from other machines and nothing says who may come in: "
-                "set token_file, or insecure to let everybody in"
+                "set token_file, keys_file, jwt or tls.client_ca, or insecure to let everybody in"
             )
         return self
 

@@ -136,6 +136,8 @@ class ServerSettings(BaseModel):
     """Address to listen on. Any but loopback needs authentication, or `insecure`."""
     port: Annotated[int, Field(ge=0, le=65535)] = 50051
     """Port of gRPC; 0 takes a free one."""
+    http_port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    """Port of /healthz, /readyz and /metrics on the same address; 0 takes a free one, not set opens none."""
     insecure: bool = False
     """Let everybody in who reaches an address that is not loopback."""
     token_file: Annotated[FilePath, AfterValidator(_not_empty)] | None = None

@@ -87,6 +87,11 @@ class Front:
         finally:
             self._files -= 1
 
+    @property
+    def is_draining(self) -> bool:
+        """True once the server takes no more sessions."""
+        return self._draining
+
     def drain(self) -> None:
         """Take no more sessions and finish those that run: their clients get all results and the totals."""
         self._draining = True

@@ -23,6 +23,7 @@ from server.inference.repository import local_tokenizer
 from server.inference.select import open_engine
 from server.inference.tokenizer import Tokenizer
 from server.inference.triton_engine import TritonEngine
+from server.live.admission import Admission
 from server.live.front import Front
 from server.media.clip_decoders import ClipDecoders
 from server.media.faces import HaarDetector
@@ -96,9 +97,10 @@ async def running_server(settings: ServerSettings) -> AsyncIterator[Running]:
         stack.push_async_callback(encoders.close)
         pump = MediaPump()
         stack.push_async_callback(pump.close)
+        admission = Admission(settings.identity)
         clips = ClipDecoders()
         stack.push_async_callback(clips.close)
-        front = Front(engine, reason, models, encoders, pump, clips, HaarDetector(), settings.limits)
+        front = Front(engine, reason, models, encoders, pump, clips, HaarDetector(), settings.limits, admission)
         access = _access(settings)
         running = await _listen(settings, front, access)
         stack.push_async_callback(_stop, running, settings.drain_s)

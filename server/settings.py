@@ -39,6 +39,10 @@ class SessionLimits(BaseModel):
     """Seconds of audio in one message."""
     idle_timeout_s: Seconds = 60
     """Seconds without a message after which a session is closed."""
+    config_timeout_s: Seconds = 10
+    """Seconds within which a call must send its config."""
+    upload_timeout_s: Seconds = 120
+    """Seconds within which a media file must be there as a whole."""
     max_gap_s: Seconds = 60
     """Seconds by which offsets of a stream may jump ahead."""
     resume_window_s: Seconds = 30
@@ -85,6 +89,21 @@ class SessionLimits(BaseModel):
     def max_clip_ns(self) -> int:
         """`max_clip_s` in nanoseconds."""
         return round(self.max_clip_s * NS_PER_S)
+
+
+class IdentityLimits(BaseModel):
+    """Bounds on every identity that keys or signed tokens prove; whoever shares one token has the server's alone."""
+
+    model_config = _FROZEN
+
+    max_sessions: PositiveInt = 50
+    """Sessions and clips of one identity at a time, with the calls that have not sent their config yet."""
+    sessions_per_s: Annotated[float, Field(gt=0)] = 5
+    """New sessions a second."""
+    session_burst: PositiveInt = 50
+    """New sessions that may come at once."""
+    max_clips: PositiveInt = 2
+    """Media files at a time."""
 
 
 class TlsSettings(BaseModel):
@@ -151,6 +170,8 @@ class ServerSettings(BaseModel):
     """Seconds that sessions may take to finish when the server is asked to stop."""
     limits: SessionLimits = SessionLimits()
     """Bounds on sessions."""
+    identity: IdentityLimits = IdentityLimits()
+    """Bounds on every identity that keys or signed tokens prove; whoever shares one token has the server's alone."""
     tls: TlsSettings | None = None
     """Certificates of the gRPC port; without them it speaks plain text. They are read again when a file changes."""
     jwt: JwtSettings | None = None

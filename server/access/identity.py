@@ -29,13 +29,15 @@ class Identity:
 
     name: str
     roles: frozenset[Role]
+    is_shared: bool = False
+    """Many may be behind it, so that limits by identity make no sense."""
 
     def may(self, role: Role) -> bool:
         """Tell whether this identity has the role, or is an admin."""
         return role in self.roles or Role.ADMIN in self.roles
 
 
-ANYBODY: Final = Identity("anybody", frozenset(Role))
+ANYBODY: Final = Identity("anybody", frozenset(Role), is_shared=True)
 """Who calls a server without authentication."""
 
 
@@ -60,7 +62,9 @@ class SharedToken:
     def identify(self, token: str) -> Identity | None:
         """See `Authenticator`."""
         given = hashlib.sha256(token.encode()).digest()
-        return Identity("token", frozenset(Role)) if hmac.compare_digest(given, self._expected) else None
+        return (
+            Identity("token", frozenset(Role), is_shared=True) if hmac.compare_digest(given, self._expected) else None
+        )
 
 
 class ApiKeys:
@@ -161,5 +165,5 @@ class Access:
                     return identity
             raise CredentialsError("the token is not known here")
         if self.trusts_certificates:
-            return Identity("certificate", frozenset(Role))
+            return Identity("certificate", frozenset(Role), is_shared=True)
         raise CredentialsError("expected the metadata 'authorization: Bearer <token>'")

@@ -9,6 +9,7 @@ from typing import Any
 from contract.timing import NS_PER_S
 from server.inference.encoders import Encoders
 from server.inference.engine import Engine, LoadedModel
+from server.live.admission import RETRY_S, Admission
 from server.live.events import CloseReason, Notice, NoticeType
 from server.live.failures import refused
 from server.live.runner import SessionRunner
@@ -22,8 +23,6 @@ from server.session.core import SessionCore, SessionSettings
 from server.session.reasons import Reason
 from server.settings import SessionLimits
 
-RETRY_S = 1.0
-"""When a client that was refused for want of room may try again."""
 DRAIN_S = 5.0
 """How long results may take when the server shuts down."""
 
@@ -40,6 +39,7 @@ class Front:
     clips: ClipDecoders
     detector: FaceDetector
     limits: SessionLimits
+    admission: Admission
     sessions: dict[str, LiveSession[Any]] = field(default_factory=dict)
     """Sessions that run, by their id: connected ones, and those that wait for their client to come back."""
     _kept: dict[str, LiveSession[Any]] = field(default_factory=dict)

@@ -44,7 +44,12 @@ async def opened_file(
         RefusedError: something other than `data` came, or more of it than `max_clip_bytes`; or the file can't be read.
     """
     timed_text = _timed_text(file, limits)
-    data = await _receive(requests, limits)
+    try:
+        async with asyncio.timeout(limits.upload_timeout_s):
+            data = await _receive(requests, limits)
+    except TimeoutError:
+        message = f"the media file was not there within {limits.upload_timeout_s:g} s"
+        raise refused(Reason.CONFIG_TIMEOUT, message, "data") from None
     async with AsyncExitStack() as stack:
         opening = decoders.open(data, limits.max_clip_bytes, limits.max_clip_ns, limits.max_clip_cpu_s)
         try:

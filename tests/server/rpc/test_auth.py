@@ -8,6 +8,7 @@ from tritonclient.grpc import service_pb2 as kserve_pb2
 from tritonclient.grpc import service_pb2_grpc as kserve_grpc
 
 from server.app import running_server
+from server.settings import IdentityLimits
 
 TOKEN = "a secret of the test"
 RIGHT = (("authorization", f"Bearer {TOKEN}"),)
@@ -72,3 +73,19 @@ async def test_reflection_can_be_off(settings_for, call):
     async with running_server(settings_for("onnxruntime", reflection=False)) as running:
         asked = call(running).channel.stream_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
         assert await asked(iter([])).code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_the_limits_of_an_identity_hold_for_its_calls_alone(settings_for, call, tmp_path):
+    file = tmp_path / "keys"
+    file.write_text("".join(f"{n} stream {hashlib.sha256(n.encode()).hexdigest()}\n" for n in ("ann", "bob")))
+    settings = settings_for("onnxruntime", keys_file=file, identity=IdentityLimits(max_sessions=1))
+    async with running_server(settings) as running:
+        stub = call(running).stub
+        silent = stub.StreamSentiment(metadata=(("authorization", "Bearer ann"),))
+        await silent.wait_for_connection()
+        second = stub.StreamSentiment(metadata=(("authorization", "Bearer ann"),))
+        assert await second.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        other = stub.StreamSentiment(metadata=(("authorization", "Bearer bob"),))
+        await other.done_writing()
+        assert await other.code() is grpc.StatusCode.INVALID_ARGUMENT
+        silent.cancel()

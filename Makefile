@@ -48,7 +48,6 @@ check: $(BIN)/.dev ## lint, types, import rules, protos
 	buf lint $(VENV)/image.binpb --config protos/buf.yaml
 	hadolint deploy/frontend.Dockerfile deploy/triton.Dockerfile
 	check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
-	bandit --quiet --recursive --severity-level medium contract server client
 	buf breaking $(VENV)/image.binpb --against protos/baseline.binpb --config protos/buf.yaml
 
 format: $(BIN)/.dev ## format the code

@@ -128,6 +128,8 @@ def is_heavy(settings: VideoSettings, data: bytes) -> bool:
     pixels = size.width * size.height
     if settings.encoding == VideoEncoding.PNG:
         return pixels > HEAVY_PNG
+    if pixels * MAX_SCANS <= HEAVY_JPEG:
+        return False  # saves the counting, which takes a millisecond for the largest messages
     return pixels * data.count(_JPEG_START_OF_SCAN) > HEAVY_JPEG
 
 

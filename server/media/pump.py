@@ -26,7 +26,8 @@ logger.addFilter(RateLimit())
 _ITEMS_PER_TURN = 4
 Deliver = Callable[[Item, int, Decoded | Exception], None]
 """Takes a message, the time that `put` was given with it, and what came out of it."""
-_Waiting = tuple[Item, int]
+_Waiting = tuple[Item, int, bool]
+"""A message, when it came, and whether it is heavy."""
 _Result = tuple[Item, int, Decoded | Exception]
 
 
@@ -46,7 +47,7 @@ class MediaQueue:
 
     def put(self, item: Item, arrived_ns: int) -> None:
         """Append a message; it will be delivered exactly once, decoded or with the exception that prevented it."""
-        self._waiting.append((item, arrived_ns))
+        self._waiting.append((item, arrived_ns, self._media.is_heavy(item)))
         if len(self._waiting) >= self._high_water:
             self._room.clear()
         self._wake.set()
@@ -70,7 +71,7 @@ class MediaQueue:
         return [self._popped()]
 
     def _is_heavy_next(self) -> bool:
-        return self._media.is_heavy(self._waiting[0][0])
+        return self._waiting[0][2]
 
     def _popped(self) -> _Waiting:
         item = self._waiting.popleft()
@@ -80,7 +81,7 @@ class MediaQueue:
 
     def decode(self, items: list[_Waiting]) -> list[_Result]:
         """Decode messages in the worker thread. One that fails says so and does not hold up the others."""
-        return [(item, arrived_ns, self._decode(item)) for item, arrived_ns in items]
+        return [(item, arrived_ns, self._decode(item)) for item, arrived_ns, _ in items]
 
     def deliver(self, results: list[_Result]) -> None:
         """Hand decoded messages to the session."""

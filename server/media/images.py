@@ -130,7 +130,7 @@ def is_heavy(settings: VideoSettings, data: bytes) -> bool:
         return pixels > HEAVY_PNG
     if pixels * MAX_SCANS <= HEAVY_JPEG:
         return False  # saves the counting, which takes a millisecond for the largest messages
-    return pixels * data.count(_JPEG_START_OF_SCAN) > HEAVY_JPEG
+    return pixels * _scans(data) > HEAVY_JPEG
 
 
 def coarsest_reduction(factor: float) -> int:
@@ -147,8 +147,15 @@ def _check_size(size: ImageSize) -> None:
         )
 
 
+def _scans(data: bytes) -> int:
+    """Count the markers of scans. `bytes.count` takes 8 ms for 4 MiB, with the interpreter's lock."""
+    raw = np.frombuffer(data, np.uint8)
+    marks = np.flatnonzero(raw[:-1] == _JPEG_START_OF_SCAN[0])
+    return int(np.count_nonzero(raw[marks + 1] == _JPEG_START_OF_SCAN[1]))
+
+
 def _check_scans(size: ImageSize, data: bytes) -> None:
-    scans = data.count(_JPEG_START_OF_SCAN)
+    scans = _scans(data)
     if scans > MAX_SCANS:
         raise MediaError(f"JPEG image has more than {MAX_SCANS} scans")
     if size.width * size.height * scans > MAX_SCANNED_PIXELS:

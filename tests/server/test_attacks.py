@@ -174,6 +174,13 @@ async def _send_images(channel: grpc.aio.Channel, encoding: int, data: bytes, co
     await reader
 
 
+def quick_share(before: dict[str, float], after: dict[str, float]) -> float:
+    """Share of the moments between two looks in which the event loop was less than 50 ms late."""
+    name = "moodstream_event_loop_lag_seconds"
+    measured, quick = (after[key] - before[key] for key in (f"{name}_count", f'{name}_bucket{{le="0.05"}}'))
+    return quick / measured
+
+
 @pytest.mark.parametrize(
     "attack",
     [
@@ -187,6 +194,8 @@ async def _send_images(channel: grpc.aio.Channel, encoding: int, data: bytes, co
     ],
 )
 async def test_a_neighbour_gets_all_its_results(server: Server, attack: Attack):
+    early = await server.metrics()
+    await asyncio.sleep(3)
     memory, before = server.memory(), await server.metrics()
     neighbour = await asyncio.create_subprocess_exec(
         sys.executable, "-c", NEIGHBOUR, server.address, stdout=subprocess.PIPE, env=dict(os.environ)
@@ -197,8 +206,7 @@ async def test_a_neighbour_gets_all_its_results(server: Server, attack: Attack):
     said, _ = await neighbour.communicate()
     assert said.decode().strip() == "16"
     after = await server.metrics()
-    name = "moodstream_event_loop_lag_seconds"
-    measured, quick = (after[key] - before[key] for key in (f"{name}_count", f'{name}_bucket{{le="0.05"}}'))
-    assert quick / measured > 0.95
+    # Against a quiet server, as other work on this machine makes it late as well.
+    assert quick_share(before, after) > 0.9 * quick_share(early, before)
     assert after['moodstream_model_available{model="video_encoder"}'] == 1
     assert server.memory() < memory * 1.1 + 60 * MIB

@@ -28,6 +28,7 @@ from server.live.front import Front
 from server.media.clip_decoders import ClipDecoders
 from server.media.faces import HaarDetector
 from server.media.pump import MediaPump
+from server.media.voice import VoiceDetector, VoiceDetectorMissingError
 from server.metrics import measure_loop_lag
 from server.readiness import Readiness
 from server.rpc.auth import AccessInterceptor
@@ -100,7 +101,10 @@ async def running_server(settings: ServerSettings) -> AsyncIterator[Running]:
         admission = Admission(settings.identity)
         clips = ClipDecoders()
         stack.push_async_callback(clips.close)
-        front = Front(engine, reason, models, encoders, pump, clips, HaarDetector(), settings.limits, admission)
+        detector = HaarDetector()
+        front = Front(
+            engine, reason, models, encoders, pump, clips, detector, settings.limits, admission, _voice_detector()
+        )
         access = _access(settings)
         running = await _listen(settings, front, access)
         stack.push_async_callback(_stop, running, settings.drain_s)
@@ -188,6 +192,14 @@ def _local_tokenizer(repository: Path, models: list[LoadedModel]) -> Tokenizer |
     """Tokenize here where the repository's tokenizer is at hand; else the `tokenizer` model is asked."""
     path = local_tokenizer(repository, models[0].parameters["tokenizer_sha256"])
     return None if path is None else Tokenizer(path)
+
+
+def _voice_detector() -> VoiceDetector | None:
+    try:
+        return VoiceDetector()
+    except VoiceDetectorMissingError as error:
+        logger.info("pauses are found by loudness alone: %s", error)
+        return None
 
 
 def _settle_memory() -> None:

@@ -78,7 +78,9 @@ class ClipDecoders:
         self._idle: list[_Worker] = []
 
     @asynccontextmanager
-    async def open(self, data: bytes, max_bytes: int, max_ns: int, cpu_s: float) -> AsyncIterator[DecodedClip]:
+    async def open(
+        self, data: bytes, max_bytes: int, max_ns: int, cpu_s: float, channel: int | None = None
+    ) -> AsyncIterator[DecodedClip]:
         """Open a media file. Leaving the block ends its decoding at once, wherever it is.
 
         Args:
@@ -86,13 +88,14 @@ class ClipDecoders:
             max_bytes: its largest size.
             max_ns: its longest duration.
             cpu_s: CPU time that decoding it may take.
+            channel: the one channel of its audio that is listened to; None for the mean of all.
 
         Raises:
             MediaError: no media file, cut off, too large or too long by its header, or without any stream.
         """
         worker = await self._take()
         is_sound = False
-        feeding = asyncio.create_task(_feed(worker, REQUEST.pack(len(data), max_bytes, max_ns, cpu_s), data))
+        feeding = asyncio.create_task(_feed(worker, _request(data, max_bytes, max_ns, cpu_s, channel), data))
         try:
             try:
                 kind, _, content = await _receive(worker)
@@ -130,6 +133,10 @@ class ClipDecoders:
             self._idle.append(worker)
         else:
             await _end(worker)
+
+
+def _request(data: bytes, max_bytes: int, max_ns: int, cpu_s: float, channel: int | None) -> bytes:
+    return REQUEST.pack(len(data), max_bytes, max_ns, cpu_s, -1 if channel is None else channel)
 
 
 class _RefusedError(MediaError):

@@ -18,8 +18,9 @@ from typing import Any, BinaryIO, Final
 from server.media.clip import Clip, ClipAudio, read_clip
 from server.media.errors import MediaError
 
-REQUEST: Final = struct.Struct("<QQQd")
-"""Bytes of the file that follows, largest number of bytes, longest duration in ns, seconds of CPU time for it."""
+REQUEST: Final = struct.Struct("<QQQdq")
+"""Bytes of the file that follows, largest number of bytes, longest duration in ns, seconds of CPU time for it,
+the channel that is listened to (-1: the mean of all)."""
 PIECE: Final = struct.Struct("<cQI")
 """Kind, start offset in ns, bytes of content that follow."""
 HEAD, AUDIO, FRAME, END, FAILURE = b"h", b"a", b"f", b"e", b"x"
@@ -34,18 +35,18 @@ _NICE: Final = 10
 def main(source: BinaryIO, out: BinaryIO) -> None:
     """Decode files until the other end closes `source`."""
     while len(request := source.read(REQUEST.size)) == REQUEST.size:
-        size, max_bytes, max_ns, cpu_s = REQUEST.unpack(request)
+        size, max_bytes, max_ns, cpu_s, channel = REQUEST.unpack(request)
         _allow(cpu_s)
         data = source.read(size)
         try:
-            _decode(data, max_bytes, max_ns, out)
+            _decode(data, max_bytes, max_ns, None if channel < 0 else channel, out)
         except MediaError as error:
             _send(out, FAILURE, 0, str(error).encode())
         out.flush()
 
 
-def _decode(data: bytes, max_bytes: int, max_ns: int, out: BinaryIO) -> None:
-    with read_clip(data, max_ns, max_bytes) as clip:
+def _decode(data: bytes, max_bytes: int, max_ns: int, channel: int | None, out: BinaryIO) -> None:
+    with read_clip(data, max_ns, max_bytes, channel) as clip:
         _send(out, HEAD, 0, json.dumps(_described(clip)).encode())
         for piece in clip:
             kind = AUDIO if isinstance(piece, ClipAudio) else FRAME

@@ -66,18 +66,18 @@ def _bounded(handler: "Handler", message: type[Message]) -> "Handler":
     return grpc.unary_unary_rpc_method_handler(_answering(handler.unary_unary, checked), **codecs)
 
 
-def _parsed(message: type[Message], data: bytes) -> Message | RefusedError:
+def _parsed(message: type[Message], data: bytes) -> Message | MalformedError:
     """Never raise: what a deserializer raises ends the call before anybody could answer it."""
     try:
         return parse(message, data, MAX_FIELDS)
     except MalformedError as error:
-        logger.warning("a request was refused: %s", error)
-        return refused(Reason.MESSAGE_MALFORMED, str(error))
+        return error.with_traceback(None)
 
 
 def _checked(request: Any) -> Any:
-    if isinstance(request, RefusedError):
-        raise request
+    if isinstance(request, MalformedError):
+        logger.warning("a request was refused: %s", request)
+        raise refused(Reason.MESSAGE_MALFORMED, str(request))
     return request
 
 

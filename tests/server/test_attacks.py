@@ -51,7 +51,7 @@ def requests():
 
 with grpc.insecure_channel(sys.argv[1]) as channel:
     stub = service_pb2_grpc.SentimentServiceStub(channel)
-    finals = sum(r.result.is_final for r in stub.StreamSentiment(requests()) if r.HasField("result"))
+    finals = sum(r.result.is_final and r.result.scope == 1 for r in stub.StreamSentiment(requests()) if r.HasField("result"))
 print(finals)
 """
 

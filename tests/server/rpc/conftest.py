@@ -9,7 +9,7 @@ import grpc
 import pytest
 from moodstream.v1 import clip_pb2, service_pb2_grpc, session_pb2
 
-from client import Clip, builtin_clip
+from client import Clip, builtin_clip, errors
 from client.clip import Media, clip_request, stream_request
 from server.app import Running, running_server
 from server.inference.select import EngineChoice
@@ -100,3 +100,9 @@ def clip() -> Clip:
 def media(clip: Clip) -> list[Media]:
     """All messages of the built-in clip, in the order of a live source."""
     return [timed.media for timed in clip.open()]
+
+
+@pytest.fixture(scope="session")
+def reason_of() -> Callable[[grpc.aio.AioRpcError], str]:
+    """Reads the stable reason of a failed call."""
+    return lambda error: errors.reason_of(error.trailing_metadata())

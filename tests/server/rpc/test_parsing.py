@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import grpc
 import pytest
-from moodstream.v1 import clip_pb2, media_pb2, session_pb2
+from moodstream.v1 import clip_pb2, error_pb2, media_pb2, session_pb2
 
 from server.app import running_server
 from server.settings import ServerSettings
@@ -54,6 +54,7 @@ async def test_in_the_middle_of_a_session_too(channel, caplog):
     assert session_pb2.StreamSentimentResponse.FromString(await call.read()).HasField("started")
     await call.write(GARBAGE)
     closed = session_pb2.StreamSentimentResponse.FromString(await call.read()).closed
+    assert closed.error.reason == error_pb2.ERROR_REASON_MESSAGE_MALFORMED
     assert len(closed.totals) == 3
     async with refused(caplog):
         await call.read()

@@ -1,20 +1,10 @@
-"""Weighers of several teachers: each one small file with its paper and its equation (see WEIGHERS below)."""
+"""Weighers of several teachers: each one small file with its paper and its equation, found by being there."""
 
-from training.distillation.weighers.attention_select import AttentionSelect
+from training.distillation.discovery import parts_of
 from training.distillation.weighers.base import Weigher
 from training.distillation.weighers.combine import total
-from training.distillation.weighers.confidence import Confidence
-from training.distillation.weighers.entropy import Entropy
-from training.distillation.weighers.meta import Meta
 from training.distillation.weighers.recorder import WeightRecorder
-from training.distillation.weighers.uniform import Uniform
 
-WEIGHERS: dict[str, type[Weigher]] = {
-    "uniform": Uniform,
-    "entropy": Entropy,
-    "confidence": Confidence,
-    "attention_select": AttentionSelect,
-    "meta": Meta,
-}
+WEIGHERS: dict[str, type[Weigher]] = parts_of(__name__, __path__, Weigher)  # type: ignore[type-abstract]
 
 __all__ = ["WEIGHERS", "Weigher", "WeightRecorder", "total"]

@@ -46,6 +46,8 @@ check: $(BIN)/.dev ## lint, types, import rules, protos
 	$(BIN)/python protos/generate.py --check
 	$(BIN)/python protos/generate.py --image $(VENV)/image.binpb
 	buf lint $(VENV)/image.binpb --config protos/buf.yaml
+	hadolint deploy/frontend.Dockerfile deploy/triton.Dockerfile
+	check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
 	buf breaking $(VENV)/image.binpb --against protos/baseline.binpb --config protos/buf.yaml
 
 format: $(BIN)/.dev ## format the code

@@ -9,11 +9,12 @@ import sys
 # gRPC's C core would write a line for every client's mistake, past the log and without a bound.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
-from server.app import PortError, serve
+from server.app import AccessError, PortError, serve
 from server.command_line import read_settings
 from server.inference.engine import EngineError
 from server.inference.repository import RepositoryError
 from server.inference.select import EngineSetupError
+from server.rpc.tls import TlsError
 from server.settings import ServerSettings
 from server.triton.errors import TritonError
 
@@ -31,7 +32,7 @@ def main() -> int:
     )
     try:
         asyncio.run(_until_signalled(settings))
-    except (EngineSetupError, TritonError, EngineError, RepositoryError, PortError) as error:
+    except (EngineSetupError, TritonError, EngineError, RepositoryError, PortError, TlsError, AccessError) as error:
         print(f"moodstream: {error}", file=sys.stderr)
         return 1
     return 0

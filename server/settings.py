@@ -39,12 +39,16 @@ class SessionLimits(BaseModel):
     """Seconds of audio in one message."""
     idle_timeout_s: Seconds = 60
     """Seconds without a message after which a session is closed."""
+    config_timeout_s: Seconds = 10
+    """Seconds within which a call must send its config."""
+    upload_timeout_s: Seconds = 120
+    """Seconds within which a media file must be there as a whole."""
     max_gap_s: Seconds = 60
     """Seconds by which offsets of a stream may jump ahead."""
     resume_window_s: Seconds = 30
-    """Seconds for which a resumable session is kept after its connection was lost."""
+    """Seconds that a resumable session is kept after its connection was lost."""
     max_kept_responses: PositiveInt = 256
-    """Responses that are kept of a resumable session whose client does not say what it has received: 4 KiB each."""
+    """Responses kept of a resumable session whose client does not say what it has received: some 4 KiB each."""
     max_bundle_messages: PositiveInt = 64
     """Images and spans in one bundle."""
     max_clips: PositiveInt = 4
@@ -87,6 +91,47 @@ class SessionLimits(BaseModel):
         return round(self.max_clip_s * NS_PER_S)
 
 
+class IdentityLimits(BaseModel):
+    """Bounds on every identity that keys or signed tokens prove; whoever shares one token has the server's alone."""
+
+    model_config = _FROZEN
+
+    max_sessions: PositiveInt = 50
+    """Sessions and clips of one identity at a time, with the calls that have not sent their config yet."""
+    sessions_per_s: Annotated[float, Field(gt=0)] = 5
+    """New sessions a second."""
+    session_burst: PositiveInt = 50
+    """New sessions that may come at once."""
+    max_clips: PositiveInt = 2
+    """Media files at a time."""
+
+
+class TlsSettings(BaseModel):
+    """Certificates of the gRPC port. They are read again when a file changes."""
+
+    model_config = _FROZEN
+
+    certificate: FilePath
+    """PEM file with the server's certificate, and those between it and the root."""
+    key: FilePath
+    """PEM file with the certificate's private key."""
+    client_ca: FilePath | None = None
+    """PEM file with the root of clients' certificates: then every client needs one (mutual TLS)."""
+
+
+class JwtSettings(BaseModel):
+    """Signed tokens of an issuer (RS256, ES256). The claim `sub` is the identity, `roles` a list of its roles."""
+
+    model_config = _FROZEN
+
+    jwks_file: FilePath
+    """JWKS file with the issuer's public keys."""
+    issuer: str
+    """What the claim `iss` must be."""
+    audience: str
+    """What the claim `aud` must hold."""
+
+
 def _not_empty(path: Path) -> Path:
     if not path.read_text(encoding="utf-8").strip():
         raise ValueError(f"{path} is empty: it must hold the bearer token")
@@ -110,14 +155,27 @@ class ServerSettings(BaseModel):
     """Address to listen on. Any but loopback needs authentication, or `insecure`."""
     port: Annotated[int, Field(ge=0, le=65535)] = 50051
     """Port of gRPC; 0 takes a free one."""
+    http_port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    """Port of /healthz, /readyz and /metrics on the same address; 0 takes a free one, not set opens none."""
     insecure: bool = False
     """Let everybody in who reaches an address that is not loopback."""
     token_file: Annotated[FilePath, AfterValidator(_not_empty)] | None = None
     """File with the bearer token that calls must carry; without it everybody who reaches the port gets in."""
+    keys_file: FilePath | None = None
+    """File of API keys: `name role,role sha256`, a line each; `python -m server.access.new_key` makes them.
+    Roles are stream, batch and admin."""
+    reflection: bool = True
+    """Answer gRPC reflection, which tells callers the names and types of the services."""
     drain_s: Seconds = 10
     """Seconds that sessions may take to finish when the server is asked to stop."""
     limits: SessionLimits = SessionLimits()
     """Bounds on sessions."""
+    identity: IdentityLimits = IdentityLimits()
+    """Bounds on every identity that keys or signed tokens prove; whoever shares one token has the server's alone."""
+    tls: TlsSettings | None = None
+    """Certificates of the gRPC port; without them it speaks plain text. They are read again when a file changes."""
+    jwt: JwtSettings | None = None
+    """Signed tokens of an issuer (RS256, ES256). The claim `sub` is the identity, `roles` a list of its roles."""
 
     @property
     def engine_settings(self) -> EngineSettings:
@@ -127,14 +185,15 @@ class ServerSettings(BaseModel):
     @property
     def authenticates(self) -> bool:
         """True when calls must say who makes them."""
-        return self.token_file is not None
+        by_certificate = self.tls is not None and self.tls.client_ca is not None
+        return by_certificate or any(one is not None for one in (self.token_file, self.keys_file, self.jwt))
 
     @model_validator(mode="after")
     def _stays_at_home(self) -> Self:
         if not (self.authenticates or self.insecure or _is_loopback(self.host)):
             raise ValueError(
                 f"{self.host} can be reached from other machines and nothing says who may come in: "
-                "set token_file, or insecure to let everybody in"
+                "set token_file, keys_file, jwt or tls.client_ca, or insecure to let everybody in"
             )
         return self
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tritonclient.grpc import model_config_pb2
 from tritonclient.utils import InferenceServerException
 
-from contract.models import DType, TensorSpec
+from contract.models import MODELS, DType, TensorSpec
 from server.inference.engine import EngineError, LoadedModel, ModelUnavailableError, Tensors
 from server.triton import client as triton_client
 from server.triton.embedded import EmbeddedTriton
@@ -78,6 +78,25 @@ class TritonEngine:
                 raise ModelUnavailableError("triton", error.message() or "no answer") from error
             versions = dict.fromkeys(self._seen, ())
         return [await self._describe(name, ready) for name, ready in versions.items()]
+
+    async def answers(self) -> dict[str, bool]:
+        """See `Engine.answers`: of the embedded server its supervisor knows, others are asked what is ready.
+
+        Raises:
+            ModelUnavailableError: another server does not answer.
+        """
+        if self._embedded is not None:
+            return {name: self.available(name) for name, spec in MODELS.items() if spec.backend != "ensemble"}
+        try:
+            versions = await triton_client.ready_versions(self._client, 1.0)
+        except InferenceServerException as error:
+            raise ModelUnavailableError("triton", error.message() or "no answer") from error
+        return {name: bool(versions.get(name)) for name in MODELS}
+
+    @property
+    def metrics_url(self) -> str:
+        """Where the embedded server tells its own metrics; empty for others."""
+        return "" if self._embedded is None else self._embedded.metrics_url
 
     async def close(self) -> None:
         """Close the connections, and stop the embedded server if there is one."""

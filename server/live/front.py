@@ -9,6 +9,7 @@ from typing import Any
 from contract.timing import NS_PER_S
 from server.inference.encoders import Encoders
 from server.inference.engine import Engine, LoadedModel
+from server.live.admission import RETRY_S, Admission
 from server.live.events import CloseReason, Notice, NoticeType
 from server.live.failures import refused
 from server.live.runner import SessionRunner
@@ -23,8 +24,6 @@ from server.session.core import SessionCore, SessionSettings
 from server.session.reasons import Reason
 from server.settings import SessionLimits
 
-RETRY_S = 1.0
-"""When a client that was refused for want of room may try again."""
 DRAIN_S = 5.0
 """How long results may take when the server shuts down."""
 
@@ -41,6 +40,7 @@ class Front:
     clips: ClipDecoders
     detector: FaceDetector
     limits: SessionLimits
+    admission: Admission
     voice: VoiceDetector | None = None
     """None where its package is not installed: then loudness tells where there is a voice."""
     sessions: dict[str, LiveSession[Any]] = field(default_factory=dict)
@@ -96,6 +96,11 @@ class Front:
             yield
         finally:
             self._files -= 1
+
+    @property
+    def is_draining(self) -> bool:
+        """True once the server takes no more sessions."""
+        return self._draining
 
     def drain(self) -> None:
         """Take no more sessions and finish those that run: their clients get all results and the totals."""

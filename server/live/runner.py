@@ -22,6 +22,7 @@ from server.live.events import (
     Timings,
 )
 from server.live.failures import Failure
+from server.live.observing import observe
 from server.live.scoring import Patience, Scored, Scorer
 from server.media.errors import MediaError
 from server.media.pump import MediaPump
@@ -169,6 +170,7 @@ class SessionRunner:
             if event is None:
                 await self.changed()
                 continue
+            observe(event)
             yield event
             if isinstance(event, Closed):
                 return

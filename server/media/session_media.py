@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from server.media.audio import AudioPiece, AudioSettings, AudioTrack
 from server.media.faces import FaceDetector
+from server.media.images import is_heavy
 from server.media.video import FacePiece, FaceTrack, VideoSettings
 from server.media.voice import VoiceDetector, VoiceTrack
 from server.session.messages import Close, EndOfModality, Item, Media, Modality
@@ -51,7 +52,14 @@ class SessionMedia:
     ) -> None:
         self._audio = None if settings.audio is None else AudioTrack(settings.audio, max_chunk_ns, max_gap_ns)
         self._video = None if settings.video is None else FaceTrack(settings.video, detector, max_gap_ns)
+        self._images = settings.video
         self._voice = None if voice is None else VoiceTrack(voice)
+
+    def is_heavy(self, item: Item) -> bool:
+        """Tell whether decoding the message takes so long that other sessions should not wait for it."""
+        if self._images is None or not isinstance(item, Media) or item.modality != Modality.VIDEO:
+            return False
+        return is_heavy(self._images, item.data)
 
     def decode(self, item: Item) -> Decoded:
         """Decode one message; ends of streams give what their decoders still held.

@@ -7,7 +7,6 @@ from dataclasses import replace
 import grpc
 from moodstream.v1 import clip_pb2
 
-from contract.timing import NS_PER_S
 from server.live.events import Closed, Event, Rejected, Result
 from server.live.failures import RefusedError, refused
 from server.live.front import Front
@@ -16,6 +15,7 @@ from server.live.playback import playing
 from server.live.runner import SessionRunner
 from server.live.scoring import RECORDED
 from server.rpc import responses
+from server.rpc.auth import caller
 from server.rpc.clip_file import opened_file
 from server.rpc.requests import Parser, media_settings, result_settings, session_settings
 from server.rpc.results import ResultWriter
@@ -31,20 +31,21 @@ Context = grpc.aio.ServicerContext[Request, Response]
 async def analyze_clip(front: Front, requests: AsyncIterator[Request], context: Context) -> Response:
     """Analyse a clip given as session messages or as a media file; one call, one response."""
     try:
-        config = await _config(front, requests)
-        if config.WhichOneof("source") == "session":
-            return await _analyze_messages(front, config, requests)
-        return await _analyze_file(front, config.file, requests)
+        with front.admission.session(caller.get()):
+            config = await _config(front, requests)
+            if config.WhichOneof("source") == "session":
+                return await _analyze_messages(front, config, requests)
+            return await _analyze_file(front, config.file, requests)
     except RefusedError as error:
         await abort(context, error.failure)
 
 
 async def _config(front: Front, requests: AsyncIterator[Request]) -> clip_pb2.ClipConfig:
     try:
-        async with asyncio.timeout(front.limits.idle_timeout_ns / NS_PER_S):
+        async with asyncio.timeout(front.limits.config_timeout_s):
             first = await anext(requests, None)
     except TimeoutError:
-        raise refused(Reason.CONFIG_TIMEOUT, "no config came within the idle timeout") from None
+        raise refused(Reason.CONFIG_TIMEOUT, "no config came in time") from None
     if first is None or first.config.WhichOneof("source") is None:
         message = "the first message must be config, with either file or session set"
         raise refused(Reason.CONFIG_MISSING, message, "config")
@@ -69,7 +70,7 @@ async def _analyze_messages(front: Front, config: clip_pb2.ClipConfig, requests:
 
 async def _analyze_file(front: Front, file: clip_pb2.MediaFile, requests: AsyncIterator[Request]) -> Response:
     results = result_settings(file.results, "config.file.results")
-    with front.file():
+    with front.admission.clip(caller.get()), front.file():
         async with (
             opened_file(file, requests, front.limits, front.clips) as opened,
             front.session(opened.settings, opened.media, RECORDED, results.smoothing_ns) as connection,

@@ -45,7 +45,12 @@ async def opened_file(
     interval_ns = interval_of(file.results, "config.file.results")
     endpointing_ns = endpointing_of(file, "config.file")
     text = _text(file, limits)
-    data = await _receive(requests, limits)
+    try:
+        async with asyncio.timeout(limits.upload_timeout_s):
+            data = await _receive(requests, limits)
+    except TimeoutError:
+        message = f"the media file was not there within {limits.upload_timeout_s:g} s"
+        raise refused(Reason.CONFIG_TIMEOUT, message, "data") from None
     channel = file.audio_channel if file.HasField("audio_channel") else None
     bounds = limits.max_clip_bytes, limits.max_clip_ns, limits.max_clip_cpu_s
     try:

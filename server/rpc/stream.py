@@ -8,12 +8,12 @@ from functools import partial
 import grpc
 from moodstream.v1 import session_pb2
 
-from contract.timing import NS_PER_S
 from server.live.failures import RefusedError, refused
 from server.live.front import Front
 from server.live.intake import reading
 from server.live.scoring import LIVE
 from server.live.session import Connection
+from server.rpc.auth import caller
 from server.rpc.requests import Parser, media_settings, result_settings, session_settings
 from server.rpc.responses import started_message, stream_response
 from server.rpc.results import ResultWriter
@@ -31,11 +31,12 @@ async def stream_sentiment(
 ) -> AsyncGenerator[Response, None]:
     """Run a session until its client closes it, the server drains it, or one of the limits is reached."""
     try:
-        first = await _first(requests, front.limits)
-        run = _resume if first.HasField("resume") else _start
-        async with aclosing(run(front, first, requests)) as responses:
-            async for response in responses:
-                yield response
+        with front.admission.session(caller.get()):
+            first = await _first(requests, front.limits)
+            run = _resume if first.HasField("resume") else _start
+            async with aclosing(run(front, first, requests)) as responses:
+                async for response in responses:
+                    yield response
     except RefusedError as error:
         await abort(context, error.failure)
 
@@ -86,10 +87,10 @@ async def _responses(
 
 async def _first(requests: AsyncIterator[Request], limits: SessionLimits) -> Request:
     try:
-        async with asyncio.timeout(limits.idle_timeout_ns / NS_PER_S):
+        async with asyncio.timeout(limits.config_timeout_s):
             first = await anext(requests, None)
     except TimeoutError:
-        raise refused(Reason.CONFIG_TIMEOUT, "no config came within the idle timeout") from None
+        raise refused(Reason.CONFIG_TIMEOUT, "no config came in time") from None
     if first is None:
         raise refused(Reason.CONFIG_MISSING, "the stream ended before its config")
     kind = first.WhichOneof("request")

@@ -144,8 +144,8 @@ def evaluate(
 
 
 def _task(name: str, data: Path | None) -> "Task":
+    from training.data.tasks import TASKS
     from training.engine.tables import RecipeError, nearest
-    from training.tasks import TASKS
 
     if name not in TASKS:
         raise RecipeError(f"task: {name!r} is unknown; {nearest(name, TASKS)}")

@@ -19,18 +19,18 @@ from contract.labels import EMOTIONS, POLARITIES, VALENCE, polarity_of
 from training.data import augment
 from training.data.clips import TABLE, Row, read_media, read_table
 from training.data.folder import DataMissingError
+from training.data.ravdess import SLOTS, cut_to_voice, logmel_of
+from training.data.sst import TOKENIZER, framed
 from training.data.task import Inputs, Samples, Split, TeacherBank
 from training.data.tokenizer import load_tokenizer
 from training.distillation.outputs import Output
+from training.models.answer import with_score
 from training.models.served.logmel import MELS
 from training.models.students.audio import ConvStudent
 from training.models.students.face import ResidualStudent
 from training.models.students.text import LstmStudent
 from training.models.students.trimodal import TrimodalStudent
 from training.names import check_name
-from training.tasks.heads import with_score
-from training.tasks.ravdess import SLOTS, cut_to_voice, logmel_of
-from training.tasks.sst import TOKENIZER, framed
 from training.teachers.audio_sources import Whisper, describe_all
 from training.teachers.cache import SPLITS, OutputCache, file_sha256, recipe_hash
 from training.teachers.fer_net import SIDE, load_fer

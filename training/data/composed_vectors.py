@@ -1,7 +1,7 @@
 """The composed corpus as vectors: a voice, a face and a sentence of the same emotion, drawn together.
 
 Conditionally independent given the emotion: good for measuring missing modalities, and without irony between them.
-The vectors are teachers' (training/tasks/ravdess.py: Whisper; training/tasks/fer2013.py: the CNN, which has not seen
+The vectors are teachers' (training/data/ravdess.py: Whisper; training/data/fer2013.py: the CNN, which has not seen
 these faces; training/teachers/opinions.py over MELD's utterances). A window is a conversation of one utterance. Windows
 share recordings of voices, which tests of significance keep together; they share faces and sentences as well.
 """
@@ -17,12 +17,12 @@ from torch import Tensor
 
 from contract.labels import EMOTIONS, MODALITIES, VALENCE
 from training.data.composed import drawn
+from training.data.conversations import Conversations, UtteranceSplit
+from training.data.fer2013 import Fer2013
 from training.data.folder import Split
+from training.data.meld import Meld
+from training.data.ravdess import Ravdess
 from training.data.task import RECORDING
-from training.tasks.conversations import Conversations, UtteranceSplit
-from training.tasks.fer2013 import Fer2013
-from training.tasks.meld import Meld
-from training.tasks.ravdess import Ravdess
 from training.teachers.cache import SPLITS, recipe_hash
 from training.teachers.net_recipes import StreamsRecipe
 

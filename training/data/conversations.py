@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import torch
 from torch import Tensor, nn
@@ -18,16 +18,17 @@ from contract.labels import MODALITIES
 from training.data.folder import Split
 from training.data.task import Inputs, Samples, TeacherBank
 from training.distillation.outputs import Output
-from training.models.answer import Head
+from training.models.answer import Head, with_score
 from training.models.students.multimodal import ConversationStudent
 from training.models.teachers import BcLstm, BottleneckFusion, DmdNet, GatedFusion, MulT
 from training.names import check_name
-from training.tasks.heads import with_score
 from training.teachers.cache import SPLITS, OutputCache
 from training.teachers.net_recipes import StreamsRecipe
-from training.teachers.opinions import OpinionEncoder
 from training.teachers.random_teacher import random_outputs
 from training.teachers.trained import mean_of, out_of_fold_nets
+
+if TYPE_CHECKING:
+    from training.teachers.opinions import OpinionEncoder
 
 FOLDS: Final = 5
 """Of the training conversations, for teachers."""
@@ -151,7 +152,7 @@ class Conversations(ABC):
         count = int(unit.max()) + 1
         return (torch.randperm(count, generator=torch.Generator().manual_seed(0)) % FOLDS)[unit]
 
-    def encoded(self, encoder: OpinionEncoder, texts: Mapping[Split, Sequence[str]]) -> dict[Split, Tensor]:
+    def encoded(self, encoder: "OpinionEncoder", texts: Mapping[Split, Sequence[str]]) -> dict[Split, Tensor]:
         """Return the vectors [N, D] of every split's transcripts, computed once and kept."""
 
         def describe() -> dict[Split, Output]:

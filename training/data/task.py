@@ -10,13 +10,12 @@ from typing import Final, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from training.distillation.outputs import Inputs as Inputs
 from training.distillation.outputs import Output
 
 Split = Literal["train", "valid", "test"]
 RECORDING: Final = "recording"
 """Group of the samples that are cut out of one recording."""
-Inputs = dict[str, Tensor]
-"""What a student reads: name -> [B, ...]. A mask is called `<input>_mask`, 1 where there is something."""
 
 
 @dataclass(frozen=True)

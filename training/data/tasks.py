@@ -4,14 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from training.data.clip_folder import Folder
+from training.data.composed_vectors import ComposedVectors
+from training.data.fer2013 import Fer2013
+from training.data.meld import Meld, MeldEmotion
+from training.data.mosi import Mosi, MosiPublished
+from training.data.ravdess import Ravdess
+from training.data.sst import Sst2, Sst5
 from training.data.task import Task
-from training.tasks.composed import ComposedVectors
-from training.tasks.fer2013 import Fer2013
-from training.tasks.folder import Folder
-from training.tasks.meld import Meld, MeldEmotion
-from training.tasks.mosi import Mosi, MosiPublished
-from training.tasks.ravdess import Ravdess
-from training.tasks.sst import Sst2, Sst5
 
 TASKS: Final[dict[str, Callable[[Path], Task]]] = {
     "ravdess": Ravdess,

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+Inputs = dict[str, Tensor]
+"""What a student reads: name -> [B, ...]. A mask is called `<input>_mask`, 1 where there is something."""
+
 
 @dataclass
 class Output:

@@ -119,7 +119,7 @@ class Recipe:
     """One run: what is taught to whom by whom, and how."""
 
     task: str
-    """Key in `training.tasks.TASKS`."""
+    """Key in `training.data.tasks.TASKS`."""
     name: str = ""
     """What tables call the run; empty: made of the methods, weigher and step."""
     student: str = "default"

@@ -15,8 +15,8 @@ import typer
 
 from training.data.folder import DATA_VARIABLE, data_root
 from training.data.task import Task
+from training.data.tasks import TASKS
 from training.metrics import classification_scores
-from training.tasks import TASKS
 from training.teachers.cache import SPLITS
 from training.teachers.fetch import TeacherError
 

@@ -7,9 +7,9 @@ import soundfile
 import torch
 from skimage import data as pictures
 
+from training.data.clip_folder import Folder
 from training.data.clips import find_face, read_media, read_table
 from training.data.folder import DataMissingError
-from training.tasks.folder import Folder
 from training.teachers.fetch import TeacherError
 
 HEADER = "file,split,label,score,text,speaker,start_s,end_s"

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from contract.labels import EMOTIONS, MODALITIES, VALENCE
+from training.data.composed_vectors import _windows
+from training.data.conversations import FOLDS, LIMIT, LOOKAHEAD, Scale, numbered
 from training.data.folder import DataMissingError
+from training.data.meld import Meld, MeldEmotion
+from training.data.mosi import MosiPublished
 from training.data.task import RECORDING, Samples
-from training.tasks.composed import _windows
-from training.tasks.conversations import FOLDS, LIMIT, LOOKAHEAD, Scale, numbered
-from training.tasks.meld import Meld, MeldEmotion
-from training.tasks.mosi import MosiPublished
 from training.teachers.conversation_teachers import scores
 from training.teachers.net_recipes import ScoredRecipe
 from training.teachers.opinions import OpinionEncoder

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from training.data.sentences import comparison_key
+from training.data.sst import PIECES, Sst2, Sst5
 from training.models.students.aclsa import AclSa, inverse_document_frequency
-from training.tasks.sst import PIECES, Sst2, Sst5
 from training.teachers.fetch import TeacherError
 
 

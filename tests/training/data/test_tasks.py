@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from training.tasks import TASKS
-from training.tasks.fer2013 import Fer2013
-from training.tasks.ravdess import Ravdess
-from training.tasks.sst import Sst2, Sst5
+from training.data.fer2013 import Fer2013
+from training.data.ravdess import Ravdess
+from training.data.sst import Sst2, Sst5
+from training.data.tasks import TASKS
 
 NAMES = ("ravdess", "fer2013", "sst2", "sst5")
 STUDENTS = [(name, student) for name in NAMES for student in TASKS[name].student_names if student != "warm"]

@@ -124,7 +124,7 @@ def test_a_mistake_in_a_file_names_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.toml")), ids=lambda path: path.stem)
 def test_the_recipes_of_the_repository_are_valid(path: Path) -> None:
-    from training.tasks import TASKS
+    from training.data.tasks import TASKS
 
     recipe = read_recipe(path)
     assert isinstance(recipe, Recipe)

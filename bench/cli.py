@@ -71,7 +71,8 @@ def run(
     """
     from bench.runs import Bench, Plan
     from bench.suites import SUITES
-    from training.engine.tables import RecipeError, nearest
+    from training.engine.tables import RecipeError
+    from training.names import nearest
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     with clear_errors(1):

@@ -145,11 +145,13 @@ def evaluate(
 
 def _task(name: str, data: Path | None) -> "Task":
     from training.data.tasks import TASKS
-    from training.engine.tables import RecipeError, nearest
+    from training.engine.tables import RecipeError
 
-    if name not in TASKS:
-        raise RecipeError(f"task: {name!r} is unknown; {nearest(name, TASKS)}")
-    return TASKS[name](data_root(data))
+    try:
+        make = TASKS.named(name)
+    except ValueError as error:
+        raise RecipeError(f"task: {error}") from None
+    return make(data_root(data))
 
 
 @contextmanager

@@ -1,8 +1,10 @@
-"""The tasks that distillation runs on, by name. Each is made from the data folder: `TASKS["ravdess"](data)`."""
+"""The tasks that distillation runs on, by name. Each is made from the data folder: `TASKS["ravdess"](data)`.
+
+Those of installed packages come by their entry points `moodstream.tasks` (training/names.py).
+"""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
 
 from training.data.clip_folder import Folder
 from training.data.composed_vectors import ComposedVectors
@@ -12,8 +14,9 @@ from training.data.mosi import Mosi, MosiPublished
 from training.data.ravdess import Ravdess
 from training.data.sst import Sst2, Sst5
 from training.data.task import Task
+from training.names import Registry
 
-TASKS: Final[dict[str, Callable[[Path], Task]]] = {
+_OWN: dict[str, Callable[[Path], Task]] = {
     "ravdess": Ravdess,
     "fer2013": Fer2013,
     "sst2": Sst2,
@@ -25,3 +28,5 @@ TASKS: Final[dict[str, Callable[[Path], Task]]] = {
     "composed": ComposedVectors,
     "folder": Folder,
 }
+
+TASKS: Registry[Callable[[Path], Task]] = Registry("task", "moodstream.tasks", _OWN)

@@ -9,24 +9,24 @@ from torch import Tensor, nn
 
 from training.data.task import Split, Task
 from training.data.units import Units
-from training.distillation.outputs import Output
-from training.distillation.steps import (
+from training.distillation import (
+    Context,
     Distiller,
     Example,
     Metrics,
     Plain,
     Step,
-    Surroundings,
-    make_distiller,
     make_step,
 )
+from training.distillation.outputs import Output
 from training.distillation.steps.lookahead import losses_at, student_parameters
 from training.engine.checkpoint import State, seed_everything
 from training.engine.feed import HeldOutSource, Order, Source, split_held_out
 from training.engine.live import LiveTeacher, live_teachers
 from training.engine.recipe import Recipe
 from training.engine.schedule import cosine
-from training.engine.tables import RecipeError, nearest
+from training.engine.tables import RecipeError
+from training.names import nearest
 
 EXAMPLES = 4
 """Units that the trainable parts of methods and weighers are built from."""
@@ -86,7 +86,7 @@ def assemble(recipe: Recipe, task: Task, accelerator: Accelerator) -> Assembly:
     total_steps = source.total_steps = recipe.budget.total_steps(len(units))
     order = Order(units, recipe.budget.batch, recipe.seed, accelerator.process_index, accelerator.num_processes)
     student = make_student(task, recipe.student)
-    distiller = make_distiller(student, _labelled(recipe), recipe.weigher.table(), task_weight=recipe.labels.weight)
+    distiller = recipe.distiller(student)
     distiller.to(accelerator.device)
     example = source.example(units.rows(torch.arange(min(EXAMPLES, len(units)))))
     try:
@@ -111,9 +111,9 @@ def assemble(recipe: Recipe, task: Task, accelerator: Accelerator) -> Assembly:
         backward=lambda loss: _backward(accelerator, distiller, loss),
         clip=accelerator.clip_grad_norm_,
     )
-    surroundings = Surroundings(distiller, held_out, live)
+    context = Context(distiller, held_out, live)
     try:
-        step = make_step(plain, surroundings, _outer_steps(recipe, distiller))
+        step = make_step(plain, context, _outer_steps(recipe, distiller))
     except ValueError as error:
         raise RecipeError(f"step: {error}") from error
     return Assembly(recipe, task, accelerator, source, order, distiller, live, prepared, scheduler, step, total_steps)
@@ -152,17 +152,6 @@ def _sources(recipe: Recipe, task: Task, accelerator: Accelerator) -> tuple[Sour
         return source, Units.of(samples.unit, torch.arange(len(samples))), None
     kept, held = (Units.of(samples.unit, part) for part in split_held_out(samples, recipe.held_out, recipe.seed))
     return source, kept, HeldOutSource(source, held)
-
-
-def _labelled(recipe: Recipe) -> dict[str, dict[str, object]]:
-    """Methods by label: the name, and from the second of a name on a number behind it."""
-    labelled: dict[str, dict[str, object]] = {}
-    for method in recipe.methods:
-        options = method.table()
-        name = options.pop("name")
-        earlier = sum(other["method"] == name for other in labelled.values())
-        labelled[f"{name}{earlier + 1}" if earlier else name] = {**options, "method": name}
-    return labelled
 
 
 def _outer_steps(recipe: Recipe, distiller: Distiller) -> dict[str, dict[str, object]]:

@@ -19,8 +19,8 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast, broadcast_object_list, gather_object
 
 from training.data.task import Inputs, Split, Task
+from training.distillation import Example
 from training.distillation.outputs import Output
-from training.distillation.steps import Example
 from training.engine.assembly import Assembly, assemble
 from training.engine.checkpoint import (
     ResumeError,

@@ -94,7 +94,7 @@ def test_report_renders_its_two_pages(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["distill", "toi.toml"], "toi.toml: no such recipe; did you mean 'toy.toml'?"),
-        (["distill", "toy.toml", "task=toi"], "task: 'toi' is unknown; did you mean 'toy'?"),
+        (["distill", "toy.toml", "task=toi"], "task: no task 'toi': did you mean 'toy'?"),
         (["distill", "toy.toml", "teachers=missing"], "run `python -m training fetch-teachers`"),
         (["distill", "toy.toml", "methods.0.temprature=1"], "did you mean 'temperature'?"),
         (["evaluate", "nowhere"], "nowhere/result.json"),

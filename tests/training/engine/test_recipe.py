@@ -63,7 +63,7 @@ def test_override_makes_tables_on_the_way() -> None:
         ({**KD, "methods": ["kd", {"weight": 2}]}, "methods.1: expected a name, or a table with a `name`"),
         (
             {**KD, "methods": [{"name": "kd", "temprature": 2}]},
-            "methods.0.temprature: kd has no such option; did you mean 'temperature'?",
+            "methods.0.temprature: unknown key; did you mean 'temperature'?",
         ),
         (
             {**KD, "methods": [{"name": "kd", "temperature": -2}]},

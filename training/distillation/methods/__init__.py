@@ -1,4 +1,7 @@
-"""Distillation methods: each one small file with its paper and its equation (see METHODS below)."""
+"""Distillation methods: each one small file with its paper and its equation.
+
+`METHODS` has those of installed packages besides, by their entry points `moodstream.methods` (training/names.py).
+"""
 
 from training.distillation.methods.attention import Attention
 from training.distillation.methods.base import Method
@@ -23,8 +26,9 @@ from training.distillation.methods.rkd import RKD
 from training.distillation.methods.score import Score
 from training.distillation.methods.sp import SP
 from training.distillation.methods.vid import VID
+from training.names import Registry
 
-METHODS: dict[str, type[Method]] = {
+_OWN: dict[str, type[Method]] = {
     # A: responses
     "kd": KD,
     "dkd": DKD,
@@ -53,3 +57,7 @@ METHODS: dict[str, type[Method]] = {
     "missing": Missing,
     "causal": Causal,
 }
+
+METHODS: Registry[type[Method]] = Registry("method", "moodstream.methods", _OWN)
+
+__all__ = ["METHODS", "Method"]

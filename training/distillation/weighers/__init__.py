@@ -1,4 +1,5 @@
-"""Weighers of several teachers: each one small file with its paper and its equation (see WEIGHERS below)."""
+"""Weighers of several teachers: each one small file with its paper and its equation ;
+those of installed packages by their entry points `moodstream.weighers`."""
 
 from training.distillation.weighers.attention_select import AttentionSelect
 from training.distillation.weighers.base import Weigher
@@ -8,13 +9,16 @@ from training.distillation.weighers.entropy import Entropy
 from training.distillation.weighers.meta import Meta
 from training.distillation.weighers.recorder import WeightRecorder
 from training.distillation.weighers.uniform import Uniform
+from training.names import Registry
 
-WEIGHERS: dict[str, type[Weigher]] = {
+_OWN: dict[str, type[Weigher]] = {
     "uniform": Uniform,
     "entropy": Entropy,
     "confidence": Confidence,
     "attention_select": AttentionSelect,
     "meta": Meta,
 }
+
+WEIGHERS: Registry[type[Weigher]] = Registry("weigher", "moodstream.weighers", _OWN)
 
 __all__ = ["WEIGHERS", "Weigher", "WeightRecorder", "total"]

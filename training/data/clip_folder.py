@@ -31,7 +31,7 @@ from training.models.students.face import ResidualStudent
 from training.models.students.text import LstmStudent
 from training.models.students.trimodal import TrimodalStudent
 from training.names import check_name
-from training.teachers.audio_sources import Whisper, describe_all
+from training.teachers.audio_sources import Pcm, Whisper, describe_all
 from training.teachers.cache import SPLITS, OutputCache, file_sha256, recipe_hash
 from training.teachers.fer_net import SIDE, load_fer
 from training.teachers.fetch import PACKAGES, teacher_folder
@@ -165,14 +165,18 @@ class Folder:
             present=prepared.present,
         )
 
+    def recordings(self, split: Split) -> list[Pcm]:
+        """Return the clips' sound, cut to the voice, in the order of `samples`; silence where there is none."""
+        silence = np.zeros(0, dtype=np.float32)
+        pcm = [read_media(row, ("sound",)).pcm for row in self.rows[split]]
+        return [cut_to_voice(silence if p is None else p) for p in pcm]
+
     def _heard(self) -> Features:
         source = Whisper(self.cache / "teachers")
         features: dict[Split, Output] = {}
         for split in SPLITS:
             there = self.samples(split).present[:, 0]
-            recordings = [read_media(row).pcm for row in self.rows[split]]
-            silence = np.zeros(SLOTS, dtype=np.float32)
-            output = describe_all(source, [cut_to_voice(silence if p is None else p) for p in recordings], SLOTS)
+            output = describe_all(source, self.recordings(split), SLOTS)
             output.masks = {name: mask * there.unsqueeze(1) for name, mask in output.masks.items()}
             features[split] = _hidden(output, there)
         return features
@@ -204,10 +208,10 @@ def _label(row: Row) -> str:
 
 
 def _ordered(labels: set[str]) -> tuple[str, ...]:
-    """All of the contract's words where only they are used, else the labels sorted."""
+    """Return those that are used, in the contract's order where they are the contract's words, else sorted."""
     for known in (EMOTIONS, POLARITIES):
         if labels <= set(known):
-            return known
+            return tuple(label for label in known if label in labels)
     return tuple(sorted(labels))
 
 

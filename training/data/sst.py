@@ -18,14 +18,13 @@ from contract.text import frame_pieces
 from training.data import augment, sst_mr
 from training.data.folder import Split
 from training.data.task import Inputs, Samples, TeacherBank
-from training.data.tokenizer import load_tokenizer
+from training.data.tokenizer import load_tokenizer, teacher_embeddings
 from training.distillation.outputs import Output
 from training.models.answer import with_score
 from training.models.served.text import VOCABULARY
 from training.models.students.aclsa import AclSa, inverse_document_frequency
 from training.models.students.text import LstmStudent, TransformerStudent
 from training.names import check_name
-from training.recipes.text import teacher_embeddings
 from training.teachers.cache import SPLITS, OutputCache, file_sha256, recipe_hash
 from training.teachers.fetch import PACKAGES, teacher_folder
 from training.teachers.lexical import LexicalSource, Nade, Vader

@@ -7,7 +7,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from training.data.task import Split, Task
+from training.data.task import Split, Task, hooks_of
 from training.data.units import Units
 from training.distillation import (
     Context,
@@ -86,7 +86,7 @@ def assemble(recipe: Recipe, task: Task, accelerator: Accelerator) -> Assembly:
     total_steps = source.total_steps = recipe.budget.total_steps(len(units))
     order = Order(units, recipe.budget.batch, recipe.seed, accelerator.process_index, accelerator.num_processes)
     student = make_student(task, recipe.student)
-    distiller = recipe.distiller(student)
+    distiller = recipe.distiller(student, hooks_of(task).loss)
     distiller.to(accelerator.device)
     example = source.example(units.rows(torch.arange(min(EXAMPLES, len(units)))))
     try:
@@ -147,7 +147,8 @@ def _sources(recipe: Recipe, task: Task, accelerator: Accelerator) -> tuple[Sour
                 f"{name}: the inputs of {task.name} don't say which modalities are `present`, so none can be hidden; "
                 f"leave it out"
             )
-    source = Source(samples, teacher_outputs(task, recipe.teachers, "train"), accelerator.device, 0)
+    teachers = teacher_outputs(task, recipe.teachers, "train")
+    source = Source(samples, teachers, accelerator.device, 0, hooks_of(task).prepare, recipe.seed)
     if not recipe.needs_held_out:
         return source, Units.of(samples.unit, torch.arange(len(samples))), None
     kept, held = (Units.of(samples.unit, part) for part in split_held_out(samples, recipe.held_out, recipe.seed))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.metrics import classification_scores, expected_calibration_error, fit_temperature
+from training.data.calibration import classification_scores, expected_calibration_error, fit_temperature
 
 
 def test_scores_of_a_known_table():

@@ -1,4 +1,4 @@
-"""What is measured of a student: accuracy, macro F1, calibration error; and the temperature that calibrates it."""
+"""How right predictions are, and how sure: accuracy, macro F1, calibration error, the temperature that calibrates."""
 
 from dataclasses import dataclass
 from typing import Final

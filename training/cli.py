@@ -6,6 +6,7 @@ Knows arguments and what is printed; all work is done elsewhere, and imported wh
 import json
 import logging
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
@@ -209,6 +210,7 @@ def export(
         names = tasks_of(runs or [])
         if not out.is_dir() or not any(out.iterdir()):
             start_repository(REPOSITORY, out)
+        started = time.perf_counter()
         written = [export_run(run, _task(name, data, out), out) for run, name in names.items()]
         if written:
             written.append(recompose(out))
@@ -218,7 +220,7 @@ def export(
     exported = {one.model for one in written}
     for note in (one.note for one in written if one.note and "fusion" not in exported):
         console.print(note)
-    console.print(f"wrote {out} (profile {profile.value})")
+    console.print(f"wrote {out} (profile {profile.value}) in {time.perf_counter() - started:.1f} s")
 
 
 @app.command("gpu-check")

@@ -1,5 +1,7 @@
 """From a recipe and a task to all that the loop moves. Knows the contracts of task, distiller and steps; no files."""
 
+import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -27,6 +29,8 @@ from training.engine.recipe import Recipe
 from training.engine.schedule import cosine
 from training.engine.tables import RecipeError
 from training.names import nearest
+
+log = logging.getLogger(__name__)
 
 EXAMPLES = 4
 """Units that the trainable parts of methods and weighers are built from."""
@@ -134,13 +138,17 @@ def teacher_outputs(task: Task, names: Sequence[str], split: Split) -> dict[str,
             bank = task.teacher(name)
         except ValueError as error:
             raise RecipeError(f"teachers.{i}: {error}") from error
+        started = time.perf_counter()
         outputs[name] = bank.outputs(split)
+        log.info("teacher %s on %s: %.1f s", name, split, time.perf_counter() - started)
     return outputs
 
 
 def _sources(recipe: Recipe, task: Task, accelerator: Accelerator) -> tuple[Source, Units, HeldOutSource | None]:
     """The source of training samples, the units that the student learns from, and what is held out."""
+    started = time.perf_counter()
     samples = task.samples("train")
+    log.info("%s: %d training samples in %.1f s", task.name, len(samples), time.perf_counter() - started)
     for name in ("modality_dropout", "subsets"):
         if getattr(recipe, name) and "present" not in samples.inputs:
             raise RecipeError(

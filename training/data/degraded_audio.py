@@ -34,7 +34,7 @@ def noisy(pcm: Pcm, snr_db: float, generator: np.random.Generator, exponent: flo
     """Add noise whose power falls with frequency^-exponent (0 white, 1 pink), `snr_db` below the clip's power."""
     noise = coloured_noise(len(pcm), exponent, generator)
     level = np.sqrt(np.mean(np.square(pcm)) / max(float(np.mean(np.square(noise))), 1e-12) / 10 ** (snr_db / 10))
-    return np.clip(pcm + level * noise, -1.0, 1.0).astype(np.float32)
+    return np.asarray(np.clip(pcm + level * noise, -1.0, 1.0), dtype=np.float32)
 
 
 def clipped(pcm: Pcm, share: float) -> Pcm:

@@ -50,7 +50,7 @@ def detector_crop(image: Image, generator: np.random.Generator, side: int) -> Im
     height, width = image.shape[:2]
     turn = generator.uniform(-DETECTOR_TURN, DETECTOR_TURN)
     scale = side / width * generator.uniform(1 - DETECTOR_SCALE, 1 + DETECTOR_SCALE)
-    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), turn, scale)
+    matrix = np.array(cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), turn, scale), dtype=np.float64)
     shift = generator.uniform(-DETECTOR_SHIFT, DETECTOR_SHIFT, 2) * side
     matrix[:, 2] += (side - 1) / 2 - np.array([(width - 1) / 2, (height - 1) / 2]) + shift
     turned = cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

@@ -150,16 +150,15 @@ class FaceTraining:
         """Go on from `file`, if it is there."""
         self.faces, self.recipe, self.file = faces, recipe, file
         torch.manual_seed(recipe.seed)
-        self.net = FaceNet(recipe).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.net = FaceNet(recipe).to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.SGD(
             self.net.parameters(), recipe.learning_rate, 0.9, weight_decay=recipe.weight_decay, nesterov=True
         )
         self.epoch = 0
         self.votes = torch.from_numpy(faces.people)
         self.labels = nn.functional.one_hot(torch.from_numpy(faces.labels), CLASSES).float()
-        self.averaged = torch.optim.swa_utils.AveragedModel(
-            self.net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998), use_buffers=True
-        )
+        average = torch.optim.swa_utils.get_ema_multi_avg_fn(0.998)  # type: ignore[no-untyped-call]
+        self.averaged = torch.optim.swa_utils.AveragedModel(self.net, multi_avg_fn=average, use_buffers=True)
         if file.is_file():
             self._resume()
 
@@ -213,8 +212,13 @@ class FaceTraining:
     def _save(self) -> None:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.file.with_suffix(".tmp")
-        parts = {"net": self.net, "optimizer": self.optimizer, "averaged": self.averaged}
-        torch.save({"epoch": self.epoch, **{name: part.state_dict() for name, part in parts.items()}}, temporary)
+        state = {
+            "epoch": self.epoch,
+            "net": self.net.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "averaged": self.averaged.state_dict(),
+        }
+        torch.save(state, temporary)
         os.replace(temporary, self.file)
 
     def _resume(self) -> None:

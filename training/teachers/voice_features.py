@@ -72,8 +72,7 @@ def clip_states(
 
 def pooled_states(layers: Sequence[Tensor]) -> NDArray[np.float16]:
     """Return [ceil(T / 5), L, E], means over 100 ms, of L states [T, E]."""
-    states = torch.stack(list(layers), dim=1)
-    parts = states.split(POOL)
+    parts = torch.split(torch.stack(list(layers), dim=1), POOL)
     return torch.stack([part.mean(0) for part in parts]).half().numpy()
 
 

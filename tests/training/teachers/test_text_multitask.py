@@ -20,7 +20,7 @@ from training.teachers.text_multitask import (
 
 WORDS = ["<s>", "<pad>", "</s>", "[UNK]", "good", "bad", "film", "a", "the", "very"]
 RECIPE = TextRecipe(
-    epochs=15, batch=4, learning_rate=3e-3, head_learning_rate=1e-2, frozen_layers=1, recogniser_share=0
+    epochs=22, batch=4, learning_rate=3e-3, head_learning_rate=1e-2, frozen_layers=1, recogniser_share=0
 )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from contract.labels import EMOTIONS, MODALITIES
 from training.distillation.outputs import Inputs, Output
 from training.models.served.audio import AudioEncoder
-from training.models.served.fusion import Fusion
+from training.models.served.fusion import Fusion, calibrated
 from training.models.served.text import TextEncoder
 from training.models.served.video import VideoEncoder
 
@@ -135,7 +135,7 @@ class FusionStudent(ServedStudent):
         features["penultimate"] = fused.mixed
         return Output(
             fused.emotion_logits / temperature[1],
-            fused.sentiment.squeeze(-1),
+            calibrated(fused, temperature)[0].squeeze(-1),
             features=features,
             present=torch.stack([mask.amax(dim=1) for mask in masks], dim=1),
             heads={"polarity": fused.polarity_logits / temperature[0]},

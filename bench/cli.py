@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from training.commands import Data, clear_errors
+from training.cli import Data, clear_errors
 from training.data.folder import data_root
 
 SUITE_RESULTS: Final = Path("docs/results")
@@ -71,7 +71,8 @@ def run(
     """
     from bench.runs import Bench, Plan
     from bench.suites import SUITES
-    from training.engine.tables import RecipeError, nearest
+    from training.engine.tables import RecipeError
+    from training.names import nearest
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     with clear_errors(1):

@@ -6,8 +6,8 @@ from dataclasses import asdict
 from typing import Any
 
 from bench.suite import ALL, BEST, SCALED, Entry, Suite
+from training.distillation import STEPS
 from training.distillation.methods import METHODS
-from training.distillation.steps import STEPS
 from training.distillation.weighers import WEIGHERS
 from training.engine.metrics import better
 from training.engine.recipe import Choice, recipe_of

@@ -37,7 +37,7 @@ class TaskSource:
 
     name: str
     data: Path
-    registry: str = "training.tasks:TASKS"
+    registry: str = "training.data.tasks:TASKS"
     """`module:attribute` of a mapping."""
 
 

@@ -21,7 +21,8 @@ from bench.records import run_record, trial_record, without_bulk
 from bench.suite import Entry, Suite
 from training.engine.metrics import better, chosen_by
 from training.engine.result import Report, machine_facts, write_report
-from training.engine.tables import RecipeError, Table, nearest
+from training.engine.tables import RecipeError, Table
+from training.names import nearest
 
 log = logging.getLogger(__name__)
 FORMAT = 1

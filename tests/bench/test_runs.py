@@ -16,8 +16,8 @@ from bench.runs import Bench, Plan
 from bench.suite import ALL, BEST, SCALED, Entry, Suite
 from bench.suites import SUITES
 from tests.training.engine.toy import REGISTRY
+from training.distillation import STEPS
 from training.distillation.methods import METHODS
-from training.distillation.steps import STEPS
 from training.distillation.weighers import WEIGHERS
 from training.engine.recipe import recipe_of
 from training.engine.tables import RecipeError

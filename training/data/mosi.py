@@ -2,23 +2,33 @@
 
 The utterance features are those that were published with bc-LSTM (Poria et al. 2017), with its split by videos. The
 text and the video features were learned on the labels of its training part, so what is measured inside that part with
-them says nothing. Gives segments in the order in which they were spoken; knows no model.
+them says nothing. `load` gives segments in the order in which they were spoken.
+
+The task `mosi` has inputs that have seen no label of the corpus: transcripts through a text encoder, and the published
+audio features. `mosi_published` has the published features of all three modalities: validation can't choose well there,
+and they serve to be compared with the published figure alone.
 """
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from contract.labels import MODALITIES
+from training.data.conversations import Conversations, UtteranceSplit
 from training.data.folder import DataMissingError, Split, corpus_file
 from training.data.sentences import read_rows
+from training.models.answer import ScoredHead
+from training.teachers.cache import file_sha256, recipe_hash
+from training.teachers.opinions import OpinionEncoder
 
 CORPUS: Final = "mosi_bclstm"
 MANIFEST: Final = "manifest.csv"
@@ -172,3 +182,66 @@ def _part(segments: Iterable[Segment], archive: dict[str, NDArray[Any]], videos:
             raise DataMissingError(f"{manifest}, row {other.row} ({other.id}): row {one.row} is that segment already")
     rows = [segment.row for segment in chosen]
     return Part(chosen, {name: archive[name][rows].astype(np.float32) for name in MODALITIES})
+
+
+class MosiPublished(Conversations):
+    """The published features; see the module."""
+
+    name: str = "mosi_published"
+    labels: tuple[str, ...] = ("negative", "positive")
+    values: tuple[float, ...] = (-1.0, 1.0)
+    head = ScoredHead
+
+    @cached_property
+    def parts(self) -> dict[Split, Part]:
+        """The splits as they are read."""
+        return load(self.data)
+
+    def load(self) -> Mapping[Split, UtteranceSplit]:
+        """See Conversations."""
+        return {
+            split: _utterances(part, {name: torch.from_numpy(x) for name, x in part.features.items()})
+            for split, part in self.parts.items()
+        }
+
+    def fingerprint(self) -> str:
+        """Return the hash of manifest and features, and of who validates."""
+        return recipe_hash(self._files())
+
+    def _files(self) -> dict[str, object]:
+        files = {name: file_sha256(corpus_file(self.data, CORPUS, name)) for name in (MANIFEST, FEATURES)}
+        return {**files, "validation": sorted({segment.video for segment in self.parts["valid"].segments})}
+
+
+class Mosi(MosiPublished):
+    """Transcripts and published audio features; see the module."""
+
+    name: str = "mosi"
+
+    @cached_property
+    def encoder(self) -> OpinionEncoder:
+        """Of the transcripts."""
+        return OpinionEncoder(self.data, self.cache)
+
+    def load(self) -> Mapping[Split, UtteranceSplit]:
+        """See Conversations."""
+        texts = {split: [readable(segment.text) for segment in part.segments] for split, part in self.parts.items()}
+        text = self.encoded(self.encoder, texts)
+        return {
+            split: _utterances(part, {"audio": torch.from_numpy(part.features["audio"]), "text": text[split]})
+            for split, part in self.parts.items()
+        }
+
+    def fingerprint(self) -> str:
+        """Return the hash of transcripts, encoder and audio features."""
+        return recipe_hash({**self._files(), "text": self.encoder.key()})
+
+
+def _utterances(part: Part, features: dict[str, torch.Tensor]) -> UtteranceSplit:
+    return UtteranceSplit(
+        ids=[segment.id for segment in part.segments],
+        conversation=[segment.video for segment in part.segments],
+        features=features,
+        target=torch.tensor([int(segment.positive) for segment in part.segments]),
+        score=torch.tensor([segment.sentiment / 3 for segment in part.segments]),
+    )

@@ -19,7 +19,8 @@ from training.distillation.outputs import Batch, Output
 from training.distillation.weighers import Weigher, total
 from training.distillation.weighers.uniform import Uniform
 
-Task = Callable[[Output, Batch], Tensor]
+Loss = Callable[[Output, Batch], Tensor]
+"""Of the student against the labels, [B]."""
 
 
 def supervised(output: Output, batch: Batch) -> Tensor:
@@ -76,7 +77,7 @@ class Distiller(nn.Module):
         methods: Mapping[str, Method] | None = None,
         weigher: Weigher | None = None,
         weighers: Mapping[str, Weigher] | None = None,
-        task: Task = supervised,
+        task: Loss = supervised,
         task_weight: float = 1.0,
     ) -> None:
         """Put the parts together; `build` must follow.
@@ -86,7 +87,7 @@ class Distiller(nn.Module):
             methods: by label; the label is only a name. None: the plain student.
             weigher: of the teachers; None for the uniform ensemble.
             weighers: label of a method -> a weigher for it alone, as for the features of CA-MKD and MMKD. A method with
-                sources of its own that has none gets the uniform one.
+                sources of its own that has none gets one more like `weigher`.
             task: loss per sample against the labels.
             task_weight: its factor.
 
@@ -98,7 +99,7 @@ class Distiller(nn.Module):
         self.methods = nn.ModuleDict(methods or {})
         own = [label for label, method in (methods or {}).items() if method.weighs_sources]
         self.weigher = weigher or Uniform()
-        self.weighers = nn.ModuleDict({**{label: Uniform() for label in own}, **(weighers or {})})
+        self.weighers = nn.ModuleDict({**{label: self.weigher.like() for label in own}, **(weighers or {})})
         self.task = task
         self.task_weight = task_weight
         self.teachers: tuple[str, ...] = ()

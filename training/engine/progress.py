@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from training.distillation.steps import Metrics
+from training.distillation import Metrics
 from training.distillation.weighers import WeightRecorder
 from training.engine.checkpoint import State
 from training.engine.meters import Stopwatch

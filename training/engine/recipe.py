@@ -6,14 +6,16 @@ Knows which methods, weighers and steps there are, and what each takes; tasks, s
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, Self, get_args
 
-from training.distillation.methods import METHODS
-from training.distillation.steps import STEPS
-from training.distillation.weighers import WEIGHERS
-from training.engine.tables import RecipeError, Table, constructed, from_table, join, nearest, override
+from torch import nn
+
+from training.distillation import METHODS, STEPS, WEIGHERS, Distiller, Method, Weigher
+from training.distillation.distiller import Loss, supervised
+from training.engine.tables import RecipeError, Table, from_table, join, override
+from training.names import nearest
 
 Precision = Literal["no", "bf16", "fp16"]
 
@@ -22,19 +24,27 @@ Precision = Literal["no", "bf16", "fp16"]
 class Choice:
     """Something out of a registry, with its hyper-parameters."""
 
+    registry: ClassVar[Mapping[str, type[Any]]]
     name: str
     """Key in the registry."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """What its Config takes."""
 
     @classmethod
-    def read(cls, value: Any, where: str) -> "Choice":
-        """Make a choice from a name, or from a table with a name and options beside it; raises RecipeError."""
-        if isinstance(value, str):
-            return cls(value)
+    def read(cls, value: Any, where: str) -> Self:
+        """Check and take a table with a name and options beside it; raises RecipeError."""
         if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
             raise RecipeError(f"{where}: expected a name, or a table with a `name`, got {value!r}")
-        return cls(value["name"], {key: option for key, option in value.items() if key != "name"})
+        name = value["name"]
+        if name not in cls.registry:
+            raise RecipeError(f"{join(where, 'name')}: {name!r} is unknown; {nearest(name, cls.registry)}")
+        options = {key: option for key, option in value.items() if key != "name"}
+        from_table(cls.registry[name].Config, options, where)
+        return cls(name, options)
+
+    def make(self, *parts: Any) -> Any:
+        """Return what is chosen, made of `parts` and the options."""
+        return self.registry[self.name](*parts, **self.options)
 
     def table(self) -> Table:
         """Return the choice as a recipe writes it."""
@@ -42,19 +52,35 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class WeigherChoice(Choice):
+    """How teachers are weighted."""
+
+    registry = WEIGHERS
+
+
+@dataclass(frozen=True)
+class StepChoice(Choice):
+    """An outer step."""
+
+    registry = STEPS
+
+
+@dataclass(frozen=True)
 class MethodChoice(Choice):
     """A method; its `weigher`, where there is one, is for this method alone."""
 
-    weigher: Choice | None = None
+    registry = METHODS
+    weigher: WeigherChoice | None = None
     """In the place of the recipe's weigher."""
 
     @classmethod
-    def read(cls, value: Any, where: str) -> "MethodChoice":
-        """Make a choice from a name, or from a table with a name, options and perhaps a weigher; raises RecipeError."""
-        choice = Choice.read(value, where)
-        options = dict(choice.options)
-        weigher = options.pop("weigher", None)
-        return cls(choice.name, options, None if weigher is None else Choice.read(weigher, join(where, "weigher")))
+    def read(cls, value: Any, where: str) -> Self:
+        """Check and take a table with a name, options and perhaps a weigher; raises RecipeError."""
+        if not isinstance(value, Mapping) or "weigher" not in value:
+            return super().read(value, where)
+        method = super().read({key: option for key, option in value.items() if key != "weigher"}, where)
+        weigher = WeigherChoice.read(_spelled(value["weigher"]), join(where, "weigher"))
+        return replace(method, weigher=weigher)
 
     def table(self) -> Table:
         """Return the choice as a recipe writes it."""
@@ -93,16 +119,17 @@ class Budget:
     """Part of the steps that the warm-up takes, in [0, 1)."""
     clip_norm: float = 1.0
     """Greatest norm of the gradient; 0: not clipped."""
-    evaluations: int = 20
-    """How often validation is measured, evenly over the run."""
+    evaluations: int = 0
+    """How often validation is measured, evenly over the run; 0: once in 50 steps, at most 20 times, so that a short run
+    doesn't spend its time there."""
     patience: int = 0
     """Evaluations without a better one after which the run stops; 0: never."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch", "learning_rate", "evaluations"):
+        for name in ("epochs", "batch", "learning_rate"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be greater than 0, got {getattr(self, name)}")
-        for name in ("steps", "seconds", "weight_decay", "clip_norm", "patience"):
+        for name in ("steps", "seconds", "weight_decay", "clip_norm", "evaluations", "patience"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
         if not 0 <= self.warmup < 1:
@@ -119,7 +146,7 @@ class Recipe:
     """One run: what is taught to whom by whom, and how."""
 
     task: str
-    """Key in `training.tasks.TASKS`."""
+    """Key in `training.data.tasks.TASKS`."""
     name: str = ""
     """What tables call the run; empty: made of the methods, weigher and step."""
     student: str = "default"
@@ -128,9 +155,9 @@ class Recipe:
     """Any of the task's teachers."""
     methods: tuple[MethodChoice, ...] = ()
     """What is matched; their terms add up. Options of the method stand beside its name."""
-    weigher: Choice = Choice("uniform")
+    weigher: WeigherChoice = WeigherChoice("uniform")
     """How teachers are weighted."""
-    step: tuple[Choice, ...] = ()
+    step: tuple[StepChoice, ...] = ()
     """Outer steps around the student's, in any order; none, or `plain`: the student's alone. A meta-learned weigher
     brings its own."""
     labels: Labels = Labels()
@@ -168,21 +195,28 @@ class Recipe:
             raise RecipeError("labels.weight is 0 and there are no methods: nothing to learn")
         if len(set(self.teachers)) < len(self.teachers):
             raise RecipeError(f"teachers: a name stands there twice: {', '.join(self.teachers)}")
-        for i, method in enumerate(self.methods):
-            _checked(method, METHODS, join("methods", str(i)))
-            if method.weigher is not None:
-                _checked(method.weigher, WEIGHERS, join(join("methods", str(i)), "weigher"))
-        _checked(self.weigher, WEIGHERS, "weigher")
-        object.__setattr__(self, "step", tuple(step for step in self.step if step.name != "plain"))
-        for i, step in enumerate(self.step):
-            _checked(step, STEPS, join("step", str(i)))
 
     @property
     def needs_held_out(self) -> bool:
         """Whether an outer step learns on samples that are kept from the student."""
         weighers = [self.weigher, *(method.weigher for method in self.methods if method.weigher is not None)]
-        meta_learned = any(WEIGHERS[choice.name](**choice.options).meta_learned for choice in weighers)
+        meta_learned = any(choice.make().meta_learned for choice in weighers)
         return bool(self.step) or (bool(self.methods) and meta_learned)
+
+    def distiller(self, student: nn.Module, loss: Loss = supervised) -> Distiller:
+        """Return the methods and weighers around a student, and its loss on labels; `build` must follow.
+
+        Methods are called by their names, and from the second of a name on with a number behind it.
+        """
+        made: dict[str, Method] = {}
+        weighers: dict[str, Weigher] = {}
+        for i, choice in enumerate(self.methods):
+            earlier = sum(other.name == choice.name for other in self.methods[:i])
+            label = f"{choice.name}{earlier + 1}" if earlier else choice.name
+            made[label] = choice.make()
+            if choice.weigher is not None:
+                weighers[label] = choice.weigher.make()
+        return Distiller(student, made, self.weigher.make(), weighers, loss, self.labels.weight)
 
     @property
     def title(self) -> str:
@@ -206,7 +240,7 @@ class Recipe:
 
 def recipe_of(table: Mapping[str, Any], settings: Sequence[str] = ()) -> Recipe:
     """Make a recipe from a table, with `path.to.key=value` settings applied to it; raises RecipeError."""
-    return from_table(Recipe, override(_spelled_out(table), settings))
+    return from_table(Recipe, _spelled_out(override(_spelled_out(table), settings)))
 
 
 def read_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:
@@ -229,30 +263,18 @@ def read_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:
 
 
 def _spelled_out(table: Mapping[str, Any]) -> Table:
-    """Write names that stand for lists and tables as such, so that settings find their way into them."""
-
-    def spelled(value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
-
+    """Write names that stand for lists and tables as such, so that settings find their way into them; no `plain`."""
     result = dict(table)
     for key in ("teachers", "methods", "step"):
         if isinstance(result.get(key), (str, Mapping)):
             result[key] = [result[key]]
     for key in ("methods", "step"):
         if isinstance(result.get(key), (list, tuple)):
-            result[key] = [spelled(item) for item in result[key]]
+            result[key] = [_spelled(item) for item in result[key] if item not in ("plain", {"name": "plain"})]
     if "weigher" in result:
-        result["weigher"] = spelled(result["weigher"])
+        result["weigher"] = _spelled(result["weigher"])
     return result
 
 
-def _checked(choice: Choice, registry: Mapping[str, type[Any]], where: str) -> None:
-    """Refuse a name that isn't in the registry, and options that its Config doesn't take; raises RecipeError."""
-    if choice.name not in registry:
-        raise RecipeError(f"{join(where, 'name')}: {choice.name!r} is unknown; {nearest(choice.name, registry)}")
-    config = registry[choice.name].Config
-    known = {option.name for option in fields(config)}
-    for key in choice.options:
-        if key not in known:
-            raise RecipeError(f"{join(where, key)}: {choice.name} has no such option; {nearest(key, known | {'name'})}")
-    constructed(config, choice.options, where)
+def _spelled(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value

@@ -4,12 +4,13 @@ Knows nothing of training.
 """
 
 import dataclasses
-import difflib
 import itertools
 import tomllib
 import types
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from training.names import nearest
 
 Table = dict[str, Any]
 T = TypeVar("T")
@@ -17,13 +18,6 @@ T = TypeVar("T")
 
 class RecipeError(ValueError):
     """A recipe that cannot be run as it stands; the message says where and what to change."""
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the end of an error message: the nearest known name, or all of them."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    return f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(names) or 'none'}"
 
 
 def from_table(kind: type[T], table: Any, where: str = "") -> T:
@@ -44,11 +38,6 @@ def from_table(kind: type[T], table: Any, where: str = "") -> T:
         if required and name not in table:
             raise RecipeError(f"{join(where, name)}: missing")
     values = {key: _typed(hints[key], value, join(where, key)) for key, value in table.items()}
-    return constructed(kind, values, where)
-
-
-def constructed(kind: type[T], values: Mapping[str, Any], where: str) -> T:
-    """Call `kind(**values)`; a value that it refuses becomes a RecipeError with the place."""
     try:
         return kind(**values)
     except RecipeError:
@@ -85,8 +74,6 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
     if origin in (Union, types.UnionType):
         return _one_of(get_args(hint), value, where)
     if origin is tuple:
-        if isinstance(value, (str, Mapping)):  # One stands for a list of one.
-            value = [value]
         if not isinstance(value, (list, tuple)):
             raise RecipeError(f"{where}: expected a list, got {value!r}")
         return tuple(_typed(get_args(hint)[0], item, join(where, str(i))) for i, item in enumerate(value))

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from training.distillation.outputs import Output
+
 
 class Head(nn.Module):
     """Penultimate [B, D] -> logits [B, C] and score [B].
@@ -50,3 +52,19 @@ def expected_score(logits: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     probabilities = logits.float().softmax(-1)
     mean = probabilities @ values
     return mean, (probabilities @ values.square() - mean.square()).clamp_min(0.0)
+
+
+def with_score(output: Output, values: Tensor) -> Output:
+    """Give an output that only classifies the score and the variance of its logits; changes it in place.
+
+    A score whose variance is not known is one of these, without it (see `Head`).
+    """
+    if output.logits is not None and output.variance is None:
+        output.score, output.variance = expected_score(output.logits, values)
+    return output
+
+
+def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
+    """Mean over the steps of [B, T, D] that are there, mask [B, T]; 0 where none is."""
+    weights = mask.to(x.dtype).unsqueeze(-1)
+    return (x * weights).sum(1) / weights.sum(1).clamp_min(1.0)

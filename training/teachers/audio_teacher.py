@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from contract.labels import EMOTIONS
 from training.data import ravdess
-from training.metrics import classification_scores
+from training.data.calibration import classification_scores
 from training.teachers.whisper import WhisperFeatures
 
 log = logging.getLogger(__name__)

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from contract.labels import MODALITIES
+from training.data.conversations import Scale
 from training.data.task import Inputs, Samples, Split, TeacherBank
 from training.distillation.outputs import Output
-from training.tasks.conversations import Scale
 from training.teachers.cache import SPLITS, OutputCache, tensor_sha256
 from training.teachers.net_recipes import StreamsRecipe
 from training.teachers.probed import Features, FeatureSource, Lesson

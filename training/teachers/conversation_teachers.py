@@ -17,12 +17,12 @@ from typing import Annotated, Any, Final
 import torch
 import typer
 
+from training.data.conversations import Conversations
 from training.data.folder import DATA_VARIABLE, data_root
+from training.data.mosi import Mosi, MosiPublished
 from training.distillation.outputs import Output
 from training.engine.metrics import measure
 from training.engine.result import Report, student_facts
-from training.tasks.conversations import Conversations
-from training.tasks.mosi import Mosi, MosiPublished
 from training.teachers.trained import mean_of, outputs_of, train_net
 
 ENSEMBLE: Final = "ensemble"

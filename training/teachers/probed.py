@@ -9,7 +9,7 @@ from torch import Tensor
 
 from training.data.task import Split, TeacherBank
 from training.distillation.outputs import Output
-from training.tasks.heads import with_score
+from training.models.answer import with_score
 from training.teachers.cache import SPLITS, OutputCache, Recipe, tensor_sha256
 from training.teachers.probe import ProbeRecipe, out_of_fold
 

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from contract.labels import EMOTIONS, POLARITIES, polarity_of
 from training.data import mosi
+from training.data.calibration import expected_calibration_error, fit_temperature
 from training.data.degraded_text import recogniser_style
 from training.data.folder import Split
 from training.data.labelled_texts import LabelledText, rated, sst2, talk, tweets
-from training.metrics import expected_calibration_error, fit_temperature
 from training.teachers.text_multitask import TextOutput
 
 Answers = Callable[[Sequence[str]], TextOutput]

@@ -1,4 +1,4 @@
-"""What each noise does, apart from being seeded and keeping shapes (tests/training/tasks)."""
+"""What each noise does, apart from being seeded and keeping shapes (test_tasks.py)."""
 
 import math
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.training.distillation.toy import Student, World
-from training.distillation.steps import Distiller, Plain, make_distiller
+from training.distillation import Distiller, Plain, make_distiller
 
 
 @pytest.fixture(autouse=True)

@@ -3,10 +3,10 @@ from dataclasses import asdict, dataclass, field
 
 import pytest
 
+from training.distillation import STEPS
 from training.distillation.catalogue import catalogue, field_docstrings, parameters_of, spell
 from training.distillation.methods import METHODS
 from training.distillation.methods.crd import CRDConfig
-from training.distillation.steps import STEPS
 from training.distillation.weighers import WEIGHERS
 
 SURVEYED = {

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from tests.training.distillation.toy import Student
+from training.distillation import STEPS, Context, Distiller, Plain, make_distiller, make_step, make_weigher
 from training.distillation.methods import METHODS
-from training.distillation.steps import STEPS, Distiller, Plain, Surroundings, make_distiller, make_step, make_weigher
 from training.distillation.weighers import WEIGHERS
 
 RECIPE = {
@@ -19,7 +19,7 @@ def test_kd_and_rkd_with_meta_weights_over_four_teachers_is_configuration(world)
     distiller = make_distiller(Student().double(), RECIPE["methods"], RECIPE["weigher"])
     distiller.build(world.example())
     plain = Plain(distiller, torch.optim.AdamW(distiller.learnt_by_loss(), lr=1e-2))
-    step = make_step(plain, Surroundings(distiller, world), RECIPE["steps"])
+    step = make_step(plain, Context(distiller, world), RECIPE["steps"])
     for example in world.batches(4):
         metrics = step(example)
     assert {f"{term}/t{k}" for term in ("kd", "rkd_distance", "rkd_angle", "weight") for k in range(4)} <= set(metrics)
@@ -34,7 +34,7 @@ def test_every_method_goes_with_every_weigher(world, method, weigher):
     distiller = make_distiller(Student().double(), {method: options}, {"name": weigher})
     distiller.build(world.example())
     plain = Plain(distiller, torch.optim.AdamW(distiller.learnt_by_loss(), lr=1e-2))
-    step = make_step(plain, Surroundings(distiller, world), {"meta": {"every": 1}} if weigher == "meta" else {})
+    step = make_step(plain, Context(distiller, world), {"meta": {"every": 1}} if weigher == "meta" else {})
     for example in world.batches(2):
         metrics = step(example)
     assert all(value.isfinite() for value in metrics.values())
@@ -44,12 +44,12 @@ def test_steps_wrap_each_other_in_one_order_and_meta_comes_by_itself(world):
     distiller = make_distiller(Student().double(), {"kd": {}}, {"name": "meta"})
     distiller.build(world.example())
     plain = Plain(distiller, torch.optim.AdamW(distiller.learnt_by_loss(), lr=1e-2))
-    surroundings = Surroundings(distiller, world, {"t0": Student().double()})
-    step = make_step(plain, surroundings, {"reweight": {}, "meta_teacher": {}})
+    context = Context(distiller, world, {"t0": Student().double()})
+    step = make_step(plain, context, {"reweight": {}, "meta_teacher": {}})
     assert names(step.state_dict()) == ["meta_teacher", "meta", "reweight", "plain"] == [*STEPS, "plain"]
     metrics = step(world.example())
     assert {"meta_teacher/outer_loss", "reweight/used", "kd/t0"} <= set(metrics)
-    assert make_step(plain, Surroundings(make_distiller(Student(), {}))) is plain
+    assert make_step(plain, Context(make_distiller(Student(), {}))) is plain
 
 
 def names(state):
@@ -89,8 +89,8 @@ class Run:
         self.distiller = make_distiller(Student(normalised=True).double(), {"kd": {}, "fitnet": {}}, {"name": weigher})
         self.distiller.build(world.example())
         self.optimizer = torch.optim.AdamW(self.distiller.learnt_by_loss(), lr=1e-2)
-        surroundings = Surroundings(self.distiller, world, {"t0": Student(width=6).double()})
-        self.step = make_step(Plain(self.distiller, self.optimizer), surroundings, steps)
+        context = Context(self.distiller, world, {"t0": Student(width=6).double()})
+        self.step = make_step(Plain(self.distiller, self.optimizer), context, steps)
 
     def state(self):
         return {
@@ -121,14 +121,14 @@ def test_a_checkpoint_of_other_steps_is_refused(world):
 
 
 def test_unknown_names_are_answered_with_the_nearest(world):
-    with pytest.raises(ValueError, match="no method 'kdd'; did you mean 'kd'"):
+    with pytest.raises(ValueError, match="no method 'kdd': did you mean 'kd'"):
         make_distiller(Student(), {"kdd": {}})
-    with pytest.raises(ValueError, match="no weigher 'confidnce'; did you mean 'confidence'"):
+    with pytest.raises(ValueError, match="no weigher 'confidnce': did you mean 'confidence'"):
         make_weigher({"name": "confidnce"})
     with pytest.raises(ValueError, match="a weigher needs a name, one of uniform, entropy"):
         make_weigher({"temperature": 2})
-    with pytest.raises(ValueError, match="no step 'zzz'; there are meta_teacher, meta, reweight"):
-        make_step(None, Surroundings(make_distiller(Student(), {}), world), {"zzz": {}})
+    with pytest.raises(ValueError, match="no step 'zzz': there are: meta, meta_teacher, reweight"):
+        make_step(None, Context(make_distiller(Student(), {}), world), {"zzz": {}})
     with pytest.raises(TypeError, match="temprature"):
         make_distiller(Student(), {"kd": {"temprature": 2}})
     with pytest.raises(ValueError, match="weigher is for the method 'rkd'; the methods are kd"):

@@ -2,9 +2,8 @@ import pytest
 import torch
 
 from tests.training.distillation.toy import Student
-from training.distillation.methods import METHODS
+from training.distillation import METHODS, Distiller, make_distiller, supervised
 from training.distillation.outputs import Batch, Output
-from training.distillation.steps import make_distiller, supervised
 from training.distillation.weighers import WEIGHERS
 
 
@@ -40,7 +39,11 @@ def test_a_method_may_have_a_weigher_of_its_own(distill, world):
 
 
 def test_one_method_twice(distill, world):
-    losses = distill({"kd": {"temperature": 1.0}, "soft": {"method": "kd", "temperature": 8.0}})(world.example())
+    kd = METHODS["kd"]
+    torch.manual_seed(1)
+    distiller = Distiller(Student().double(), {"kd": kd(temperature=1.0), "soft": kd(temperature=8.0)})
+    distiller.build(world.example())
+    losses = distiller(world.example())
     once = [distill({"kd": {"temperature": t}})(world.example()) for t in (1.0, 8.0)]
     torch.testing.assert_close(losses.matching, once[0].matching + once[1].matching)
     torch.testing.assert_close(losses.terms["soft/kd/t1"], once[1].terms["kd/t1"])

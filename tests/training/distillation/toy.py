@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from training.distillation import Example
 from training.distillation.outputs import Batch, Output
-from training.distillation.steps import Example
 
 SAMPLES, TRAIN, CLASSES = 60, 40, 3
 

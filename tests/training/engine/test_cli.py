@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-import training.tasks
+import training.data.tasks
 from bench.cli import app as bench
 from tests.training.engine.toy import ToyTask
 from training.cli import app
@@ -25,7 +25,7 @@ evaluations = 2
 
 @pytest.fixture(autouse=True)
 def toy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setitem(training.tasks.TASKS, "toy", ToyTask)
+    monkeypatch.setitem(training.data.tasks.TASKS, "toy", ToyTask)
     monkeypatch.setenv("MOODSTREAM_DATA", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "toy.toml").write_text(RECIPE)
@@ -94,7 +94,7 @@ def test_report_renders_its_two_pages(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["distill", "toi.toml"], "toi.toml: no such recipe; did you mean 'toy.toml'?"),
-        (["distill", "toy.toml", "task=toi"], "task: 'toi' is unknown; did you mean 'toy'?"),
+        (["distill", "toy.toml", "task=toi"], "task: no task 'toi': did you mean 'toy'?"),
         (["distill", "toy.toml", "teachers=missing"], "run `python -m training fetch-teachers`"),
         (["distill", "toy.toml", "methods.0.temprature=1"], "did you mean 'temperature'?"),
         (["evaluate", "nowhere"], "nowhere/result.json"),

@@ -63,7 +63,7 @@ def test_override_makes_tables_on_the_way() -> None:
         ({**KD, "methods": ["kd", {"weight": 2}]}, "methods.1: expected a name, or a table with a `name`"),
         (
             {**KD, "methods": [{"name": "kd", "temprature": 2}]},
-            "methods.0.temprature: kd has no such option; did you mean 'temperature'?",
+            "methods.0.temprature: unknown key; did you mean 'temperature'?",
         ),
         (
             {**KD, "methods": [{"name": "kd", "temperature": -2}]},
@@ -124,7 +124,7 @@ def test_a_mistake_in_a_file_names_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.toml")), ids=lambda path: path.stem)
 def test_the_recipes_of_the_repository_are_valid(path: Path) -> None:
-    from training.tasks import TASKS
+    from training.data.tasks import TASKS
 
     recipe = read_recipe(path)
     assert isinstance(recipe, Recipe)

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from training.data.ravdess import Ravdess
 from training.distillation.methods import METHODS
 from training.distillation.methods.streams import own_streams
 from training.distillation.outputs import Batch, Output
-from training.tasks.ravdess import Ravdess
 from training.teachers import probed
 from training.teachers.audio_visual import AudioVisualRecipe, audio_visual_bank, clips, taught
 from training.teachers.cache import SPLITS

@@ -1,8 +1,16 @@
-"""Distillation methods: each one small file with its paper and its equation, and in METHODS because it is there."""
+"""Distillation methods: each one small file with its paper and its equation, and in METHODS because it is there.
+
+`METHODS` has those of installed packages besides, by their entry points `moodstream.methods` (training/names.py).
+"""
 
 from training.distillation.discovery import parts_of
 from training.distillation.methods.base import Method
+from training.names import Registry
 
-METHODS: dict[str, type[Method]] = parts_of(__name__, __path__, Method)  # type: ignore[type-abstract]
+METHODS: Registry[type[Method]] = Registry(
+    "method",
+    "moodstream.methods",
+    parts_of(__name__, __path__, Method),  # type: ignore[type-abstract]
+)
 
 __all__ = ["METHODS", "Method"]

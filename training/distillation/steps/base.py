@@ -39,7 +39,7 @@ class Step(Protocol):
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class Context:
     """What outer steps may reach besides the example."""
 
     distiller: Distiller
@@ -63,7 +63,7 @@ class OuterStep(ABC):
     needs: ClassVar[frozenset[str]]
     Config: ClassVar[type[Any]]
 
-    def __init__(self, next_step: Step, surroundings: Surroundings, **hyperparameters: Any) -> None:
+    def __init__(self, next_step: Step, context: Context, **hyperparameters: Any) -> None:
         """Check and keep the hyper-parameters.
 
         Raises:
@@ -72,11 +72,11 @@ class OuterStep(ABC):
         """
         self.config = self.Config(**hyperparameters)
         self.next_step = next_step
-        self.distiller = surroundings.distiller
+        self.distiller = context.distiller
         self.generator = torch.Generator().manual_seed(self.config.seed)
-        if surroundings.held_out is None or len(surroundings.held_out) == 0:
+        if context.held_out is None or len(context.held_out) == 0:
             raise ValueError(f"the step {self.name!r} needs held-out samples: set a part of the training split aside")
-        self.held_out = surroundings.held_out
+        self.held_out = context.held_out
 
     @abstractmethod
     def __call__(self, example: Example) -> Metrics:

@@ -32,7 +32,7 @@ from torch import Tensor
 from training.distillation.distiller import Losses
 from training.distillation.example import Example
 from training.distillation.methods import checks
-from training.distillation.steps.base import Metrics, OuterStep, Step, Surroundings
+from training.distillation.steps.base import Context, Metrics, OuterStep, Step
 from training.distillation.steps.buffer import HardBuffer
 from training.distillation.steps.lookahead import (
     evaluating,
@@ -104,8 +104,8 @@ class MetaStep(OuterStep):
     needs = frozenset({"target"})
     Config = MetaStepConfig
 
-    def __init__(self, next_step: Step, surroundings: Surroundings, **hyperparameters: Any) -> None:
-        super().__init__(next_step, surroundings, **hyperparameters)
+    def __init__(self, next_step: Step, context: Context, **hyperparameters: Any) -> None:
+        super().__init__(next_step, context, **hyperparameters)
         self.learnt = self.distiller.learnt_by_outer_step()
         if not self.learnt:
             raise ValueError("the step 'meta' has nothing to learn: choose a meta-learned weigher, and build it before")

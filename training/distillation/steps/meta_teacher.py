@@ -26,7 +26,7 @@ from torch import Tensor
 from training.distillation.example import Example
 from training.distillation.methods import checks
 from training.distillation.outputs import Output
-from training.distillation.steps.base import Metrics, OuterStep, Step, Surroundings
+from training.distillation.steps.base import Context, Metrics, OuterStep, Step
 from training.distillation.steps.lookahead import (
     evaluating,
     gradients_of,
@@ -76,9 +76,9 @@ class MetaTeacher(OuterStep):
     needs = frozenset({"target"})
     Config = MetaTeacherConfig
 
-    def __init__(self, next_step: Step, surroundings: Surroundings, **hyperparameters: Any) -> None:
-        super().__init__(next_step, surroundings, **hyperparameters)
-        self.teachers = dict(surroundings.live_teachers)
+    def __init__(self, next_step: Step, context: Context, **hyperparameters: Any) -> None:
+        super().__init__(next_step, context, **hyperparameters)
+        self.teachers = dict(context.live_teachers)
         modules = self.teachers.values()
         self.learnt = [p for teacher in modules for p in teacher.parameters() if p.requires_grad]
         if not self.learnt:

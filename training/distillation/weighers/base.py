@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
@@ -30,6 +31,10 @@ class Weigher(nn.Module, ABC):
         """Check and keep the hyper-parameters; raises TypeError or ValueError that names the wrong one."""
         super().__init__()
         self.config = self.Config(**hyperparameters)
+
+    def like(self) -> "Weigher":
+        """Return another one with the same hyper-parameters, yet to be built."""
+        return type(self)(**{field.name: getattr(self.config, field.name) for field in fields(self.config)})
 
     @property
     def meta_learned(self) -> bool:

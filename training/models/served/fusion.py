@@ -33,6 +33,12 @@ class Fused(NamedTuple):
     """[B, 7]."""
     contribution: Tensor
     """[B, 3]; sums to 1, or is all 0 when nothing is present."""
+    mixed: Tensor
+    """[B, D], what the heads read."""
+    summaries: Tensor
+    """[B, 3, D], what each modality has to say."""
+    latents: Tensor
+    """[B, LATENTS, D]."""
 
 
 class LatentLayer(nn.Module):
@@ -80,7 +86,8 @@ class Fusion(nn.Module):
             torch.where(mask.unsqueeze(-1) > 0, project(x) + position, torch.zeros(()))
             for x, mask, project, position in zip(embeddings, masks, self.project, self.positions, strict=True)
         ]
-        found = self._read(tokens, masks)
+        latents = self._read(tokens, masks)
+        found = self.norm(latents.mean(dim=1))
         question = self.ask(found).unsqueeze(1)
         summaries, scores = [], []
         for x, mask, summary, gate in zip(tokens, masks, self.summary, self.gate, strict=True):
@@ -90,20 +97,20 @@ class Fusion(nn.Module):
             scores.append(gate(torch.cat([summaries[-1], found, mask.mean(dim=1, keepdim=True)], dim=-1)))
         present = torch.stack([mask.amax(dim=1) for mask in masks], dim=1)
         contribution = masked_softmax(torch.cat(scores, dim=1), present)
-        mixed = (contribution.unsqueeze(-1) * torch.stack(summaries, dim=1)).sum(dim=1)
-        mixed = self.dropout(mixed)
-        return Fused(torch.tanh(self.sentiment(mixed)), self.polarity(mixed), self.emotion(mixed), contribution)
+        said = torch.stack(summaries, dim=1)
+        mixed = self.dropout((contribution.unsqueeze(-1) * said).sum(dim=1))
+        sentiment, polarity = torch.tanh(self.sentiment(mixed)), self.polarity(mixed)
+        return Fused(sentiment, polarity, self.emotion(mixed), contribution, mixed, said, latents)
 
     def _read(self, tokens: list[Tensor], masks: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        """Return what the latents found, [B, D]. One learned token is always present: attention needs something."""
+        """Return the latents, [B, LATENTS, D]. One learned token is always present: attention needs something."""
         batch = tokens[0].shape[0]
         context = torch.cat([self.nothing.expand(batch, -1, -1), *tokens], dim=1)
         bias = nn.functional.pad(masked_bias(torch.cat(masks, dim=1)), (1, 0))
         latents = self.latents.expand(batch, -1, -1)
         for layer in self.layers:
             latents = layer(latents, context, bias)
-        found: Tensor = self.norm(latents.mean(dim=1))
-        return found
+        return latents
 
     def forward(
         self, audio: Tensor, audio_mask: Tensor, video: Tensor, video_mask: Tensor, text: Tensor, text_mask: Tensor

@@ -8,11 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from training.data.task import Inputs
-from training.distillation.outputs import Output
-from training.models.answer import Head
+from training.distillation.outputs import Inputs, Output
+from training.models.answer import Head, masked_mean
 from training.models.served.audio import CausalConv, SeparableBlock
-from training.tasks.heads import masked_mean
 
 FRAMES_PER_SLOT = 10
 """Log-mel frames of 10 ms in a slot of 100 ms."""

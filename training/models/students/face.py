@@ -5,8 +5,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from training.data.task import Inputs
-from training.distillation.outputs import Output
+from training.distillation.outputs import Inputs, Output
 from training.models.answer import Head
 from training.models.served.video import ResidualBlock
 

@@ -5,12 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from training.data.task import Inputs
-from training.distillation.outputs import Output
-from training.models.answer import Head
+from training.distillation.outputs import Inputs, Output
+from training.models.answer import Head, masked_mean
 from training.models.attention import masked_bias
 from training.models.served.text import VOCABULARY, EncoderLayer
-from training.tasks.heads import masked_mean
 
 
 class TransformerStudent(nn.Module):

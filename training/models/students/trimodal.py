@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from training.data.task import Inputs
-from training.distillation.outputs import Output
+from training.distillation.outputs import Inputs, Output
 from training.models.answer import Head
 from training.models.students.audio import ConvStudent
 from training.models.students.face import ResidualStudent

@@ -6,11 +6,11 @@ import torch
 from torch import nn
 
 from tests.training.distillation.methods.talk import PRESENT, labels, leaves, rows, speaker
+from training.distillation import Context, Example, Plain, make_distiller, make_step
 from training.distillation.methods.decoupling import Codes, decoupling
 from training.distillation.methods.dmd import DMD, SPACES
 from training.distillation.methods.dmd_graph import Nodes, graph
 from training.distillation.outputs import Batch, Output
-from training.distillation.steps import Example, Plain, Surroundings, make_distiller, make_step
 from training.distillation.weighers import WEIGHERS
 from training.models.teachers import DmdNet
 
@@ -170,7 +170,7 @@ def test_it_goes_with_every_weigher(draw, weigher):
     distiller = make_distiller(Talker().double(), {"dmd": {"labels": "target"}}, {"name": weigher})
     distiller.build(examples[0])
     plain = Plain(distiller, torch.optim.AdamW(distiller.learnt_by_loss(), lr=1e-2))
-    step = make_step(plain, Surroundings(distiller, HeldOut(examples[0])), {})
+    step = make_step(plain, Context(distiller, HeldOut(examples[0])), {})
     for example in examples:
         metrics = step(example)
     assert all(value.isfinite() for value in metrics.values())

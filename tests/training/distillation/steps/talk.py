@@ -4,8 +4,8 @@ float64."""
 import torch
 from torch import Tensor, nn
 
+from training.distillation import Example
 from training.distillation.outputs import Batch, Output
-from training.distillation.steps import Example
 
 CLASSES, LENGTHS = 3, (3, 1, 4, 2, 3, 2, 4, 1, 3, 3)
 TRAIN = 7

@@ -11,8 +11,8 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
+from training.distillation import Context, Example, Plain, make_distiller, make_step
 from training.distillation.outputs import Batch, Output
-from training.distillation.steps import Example, Plain, Surroundings, make_distiller, make_step
 
 TRAIN, HELD_OUT, STEPS = 100, 150, 500
 
@@ -74,7 +74,7 @@ def run(seed: int, weigher: str) -> tuple[float, dict[str, float]]:
     distiller = make_distiller(Net(32), {"kd": {}}, {"name": weigher}, task_weight=1.0)
     distiller.build(digits.example(digits.train))
     plain = Plain(distiller, torch.optim.AdamW(distiller.learnt_by_loss(), lr=5e-3))
-    step = make_step(plain, Surroundings(distiller, digits))
+    step = make_step(plain, Context(distiller, digits))
     weights = dict.fromkeys(digits.teachers, 0.0)
     for done in range(STEPS):
         metrics = step(digits.example(digits.train[torch.randint(TRAIN, (32,))]))

@@ -9,7 +9,7 @@ import torch
 
 from tests.training.distillation.steps.talk import Listener, Talk
 from tests.training.distillation.steps.test_meta import check_by_differences
-from training.distillation.steps import Plain, Surroundings, make_distiller, make_step
+from training.distillation import Context, Plain, make_distiller, make_step
 from training.distillation.steps.meta import unevenness
 from training.distillation.weighers import WEIGHERS
 
@@ -62,7 +62,7 @@ def test_the_loss_by_hand(talk, structure):
 def test_every_weigher_weighs_edges(talk, structure, name):
     distiller = distiller_of(talk, weighed(structure), {"name": name})
     plain = Plain(distiller, torch.optim.AdamW(distiller.learnt_by_loss(), lr=1e-2))
-    step = make_step(plain, Surroundings(distiller, talk), {"meta": {"every": 1}} if name == "meta" else {})
+    step = make_step(plain, Context(distiller, talk), {"meta": {"every": 1}} if name == "meta" else {})
     for example in talk.batches(3):
         metrics = step(example)
     assert all(value.isfinite() for value in metrics.values())
@@ -111,7 +111,7 @@ def test_the_outer_gradient_reaches_the_weights_of_edges(talk, structure, weighe
             parameter.normal_(generator=torch.Generator().manual_seed(3))
     plain = Plain(distiller, torch.optim.SGD(distiller.learnt_by_loss(), lr=1.0), clip_norm=0.0)
     options = {"inner_rate": 0.2, "inner_clip": 0.0}
-    step = make_step(plain, Surroundings(distiller, talk), {"meta": options})
+    step = make_step(plain, Context(distiller, talk), {"meta": options})
     example, held_out = talk.example(), talk.held_out()
 
     def really_stepped():
@@ -140,7 +140,7 @@ def test_weights_learned_on_held_out_samples_leave_the_edges_of_a_liar(talk, wei
     distiller = distiller_of(talk, weighed("graph", feature_weight=0.0), weigher, width=8)
     plain = Plain(distiller, torch.optim.AdamW(distiller.learnt_by_loss(), lr=5e-3))
     options = {"every": 1, "batch_size": 8, "learning_rate": 0.02}
-    step = make_step(plain, Surroundings(distiller, talk), {"meta": options})
+    step = make_step(plain, Context(distiller, talk), {"meta": options})
     for example in talk.batches(40):
         metrics = step(example)
     believed = sum(value for key, value in metrics.items() if key.startswith("weight/graph/u."))
@@ -165,7 +165,7 @@ def test_a_resumed_run_goes_on_bit_for_bit(talk, weigher):
         distiller = distiller_of(talk, weighed("hypergraph"), weigher, seed, dropout=0.0)
         optimizer = torch.optim.AdamW(distiller.learnt_by_loss(), lr=1e-2)
         options = {"meta": {"every": 2, "batch_size": 2, "buffer_size": 2}}
-        return distiller, optimizer, make_step(Plain(distiller, optimizer), Surroundings(distiller, talk), options)
+        return distiller, optimizer, make_step(Plain(distiller, optimizer), Context(distiller, talk), options)
 
     whole, half, resumed = run(1), run(1), run(2)
     examples = talk.batches(8)

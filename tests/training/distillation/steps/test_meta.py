@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.training.distillation.toy import World
-from training.distillation.steps import Surroundings, make_step
+from training.distillation import Context, make_step
 
 
 def really_stepped(distiller, example, held_out, config):
@@ -67,7 +67,7 @@ def test_the_outer_gradient_is_that_of_the_held_out_loss_after_the_step(distill,
             parameter.normal_()
         # With several steps the weigher would see a student that has moved, and takes it for a constant.
         distiller.weigher.net[0].weight[:, -3:] = 0
-    step = make_step(plain(distiller), Surroundings(distiller, world), {"meta": {"inner_rate": 0.2, **options}})
+    step = make_step(plain(distiller), Context(distiller, world), {"meta": {"inner_rate": 0.2, **options}})
     example, held_out = world.example(), world.held_out()
     loss = step.outer_loss(example, held_out)
     assert loss.item() == pytest.approx(really_stepped(distiller, example, held_out, step.config), rel=1e-6)
@@ -76,7 +76,7 @@ def test_the_outer_gradient_is_that_of_the_held_out_loss_after_the_step(distill,
 
 def test_the_weights_move_every_few_steps_and_the_student_at_every_one(distill, world, plain):
     distiller = distill(weigher={"name": "meta"})
-    step = make_step(plain(distiller, 0.01), Surroundings(distiller, world), {"meta": {"every": 3, "batch_size": 8}})
+    step = make_step(plain(distiller, 0.01), Context(distiller, world), {"meta": {"every": 3, "batch_size": 8}})
     moved = []
     for example in world.batches(7):
         weigher, student = copy.deepcopy(distiller.weigher), copy.deepcopy(distiller.student)
@@ -97,7 +97,7 @@ def test_the_outer_step_leaves_student_and_adapters_alone(distill, world, plain)
     runs = []
     for every in (1, 1000):
         distiller = distill({"fitnet": {}, "kd": {}}, {"name": "meta"}, normalised=True)
-        step = make_step(plain(distiller, 0.01), Surroundings(distiller, world), {"meta": {"every": every}})
+        step = make_step(plain(distiller, 0.01), Context(distiller, world), {"meta": {"every": every}})
         step(world.example())
         runs.append({n: v for n, v in distiller.state_dict().items() if not n.startswith("weigher.")})
     assert all(torch.equal(runs[0][name], runs[1][name]) for name in runs[0])
@@ -107,7 +107,7 @@ def test_equal_teachers_stay_equal(distill, world, plain):
     for output in world.teachers.values():
         output.logits = world.teachers["t0"].logits
     distiller = distill(weigher={"name": "meta"})
-    step = make_step(plain(distiller, 0.01), Surroundings(distiller, world), {"meta": {"every": 1}})
+    step = make_step(plain(distiller, 0.01), Context(distiller, world), {"meta": {"every": 1}})
     for example in world.batches(5):
         metrics = step(example)
         for k in range(4):
@@ -117,7 +117,7 @@ def test_equal_teachers_stay_equal(distill, world, plain):
 def test_hard_samples_are_those_answered_wrongly(distill, world, plain):
     distiller = distill(weigher={"name": "meta"})
     options = {"every": 1, "buffer_size": 4, "batch_size": 20}
-    step = make_step(plain(distiller, 0.0), Surroundings(distiller, world), {"meta": options})
+    step = make_step(plain(distiller, 0.0), Context(distiller, world), {"meta": options})
     for example in world.batches(10):
         step(example)
     held_out = world.held_out()
@@ -145,7 +145,7 @@ def test_a_conversation_is_hard_where_an_utterance_is(distill, plain):
     world = Talks()
     distiller = distill(weigher={"name": "meta"})
     options = {"every": 1, "buffer_size": 2, "batch_size": 5}
-    step = make_step(plain(distiller, 0.0), Surroundings(distiller, world), {"meta": options})
+    step = make_step(plain(distiller, 0.0), Context(distiller, world), {"meta": options})
     for example in world.batches(30):
         step(example)
     talks = [world.fetch([i]) for i in range(5)]
@@ -157,10 +157,10 @@ def test_a_conversation_is_hard_where_an_utterance_is(distill, plain):
 def test_what_it_cannot_work_with_is_refused(distill, world, plain):
     distiller = distill(weigher={"name": "meta"})
     with pytest.raises(ValueError, match="'meta' needs held-out samples: set a part of the training split aside"):
-        make_step(plain(distiller), Surroundings(distiller))
+        make_step(plain(distiller), Context(distiller))
     uniform = distill()
     with pytest.raises(ValueError, match="has nothing to learn: choose a meta-learned weigher"):
-        make_step(plain(uniform), Surroundings(uniform, world), {"meta": {}})
+        make_step(plain(uniform), Context(uniform, world), {"meta": {}})
     for wrong in (
         {"every": 0},
         {"inner_rate": 0.0},
@@ -170,4 +170,4 @@ def test_what_it_cannot_work_with_is_refused(distill, world, plain):
         {"evenness": -1},
     ):
         with pytest.raises(ValueError, match=next(iter(wrong))):
-            make_step(plain(distiller), Surroundings(distiller, world), {"meta": wrong})
+            make_step(plain(distiller), Context(distiller, world), {"meta": wrong})

@@ -5,7 +5,7 @@ import torch
 
 from tests.training.distillation.steps.test_meta import check_by_differences, different
 from tests.training.distillation.toy import Student
-from training.distillation.steps import Surroundings, make_step
+from training.distillation import Context, make_step
 from training.distillation.steps.meta_teacher import with_live
 
 
@@ -31,7 +31,7 @@ def really_piloted(distiller, teachers, example, quiz, config):
 def test_the_teachers_gradient_is_that_of_the_quiz_after_the_pilot_step(distill, world, plain, live, clip, weigher):
     distiller = distill({"kd": {}}, {"name": weigher})
     options = {"inner_rate": 0.3, "inner_clip": clip}
-    step = make_step(plain(distiller), Surroundings(distiller, world, live), {"meta_teacher": options})
+    step = make_step(plain(distiller), Context(distiller, world, live), {"meta_teacher": options})
     example, quiz = world.example(), world.held_out()
     loss = step.outer_loss(example, quiz)
     assert loss.item() == pytest.approx(really_piloted(distiller, live, example, quiz, step.config), rel=1e-6)
@@ -41,7 +41,7 @@ def test_the_teachers_gradient_is_that_of_the_quiz_after_the_pilot_step(distill,
 def test_the_student_is_taught_by_the_moved_teacher_from_where_it_was(distill, world, plain, live):
     distiller = distill()
     untouched = copy.deepcopy(distiller)
-    make_step(plain(distiller, 0.1), Surroundings(distiller, world, live), {"meta_teacher": {}})(world.example())
+    make_step(plain(distiller, 0.1), Context(distiller, world, live), {"meta_teacher": {}})(world.example())
     with torch.no_grad():
         taught = with_live(live, world.example())
     plain(untouched, 0.1)(taught)
@@ -51,8 +51,8 @@ def test_the_student_is_taught_by_the_moved_teacher_from_where_it_was(distill, w
 
 def test_teachers_move_as_often_as_asked_for(distill, world, plain, live):
     distiller = distill()
-    surroundings = Surroundings(distiller, world, live)
-    step = make_step(plain(distiller, 0.01), surroundings, {"meta_teacher": {"every": 2}})
+    context = Context(distiller, world, live)
+    step = make_step(plain(distiller, 0.01), context, {"meta_teacher": {"every": 2}})
     moved = []
     for example in world.batches(4):
         before = copy.deepcopy(live["t1"])
@@ -81,7 +81,7 @@ def test_a_teacher_learns_to_teach(distill, world, plain, live):
         teacher = copy.deepcopy(live)
         distiller = distill({"kd": {}}, seed=5)
         options = {"every": every, "learning_rate": 0.02, "inner_rate": 0.5}
-        step = make_step(plain(distiller, 0.2), Surroundings(distiller, world, teacher), {"meta_teacher": options})
+        step = make_step(plain(distiller, 0.2), Context(distiller, world, teacher), {"meta_teacher": options})
         for example in world.batches(60):
             step(only(example, "t1"))
         losses.append(distiller.task(distiller.student(world.held_out().inputs), world.held_out().batch).mean().item())
@@ -97,9 +97,9 @@ def only(example, name):
 def test_what_it_cannot_work_with_is_refused(distill, world, plain, live):
     distiller = distill()
     with pytest.raises(ValueError, match="give it a live teacher with trainable parameters"):
-        make_step(plain(distiller), Surroundings(distiller, world), {"meta_teacher": {}})
+        make_step(plain(distiller), Context(distiller, world), {"meta_teacher": {}})
     with pytest.raises(ValueError, match="needs held-out samples"):
-        make_step(plain(distiller), Surroundings(distiller, None, live), {"meta_teacher": {}})
+        make_step(plain(distiller), Context(distiller, None, live), {"meta_teacher": {}})
     for wrong in ({"every": 0}, {"inner_rate": 0.0}, {"learning_rate": -1.0}, {"batch_size": 0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
-            make_step(plain(distiller), Surroundings(distiller, world, live), {"meta_teacher": wrong})
+            make_step(plain(distiller), Context(distiller, world, live), {"meta_teacher": wrong})

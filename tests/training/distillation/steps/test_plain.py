@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from training.distillation.steps import Plain
+from training.distillation import Plain
 
 
 def test_a_step_is_the_gradient_of_the_loss(distill, world, plain):

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from training.distillation.steps import Surroundings, make_step
+from training.distillation import Context, make_step
 from training.distillation.steps.reweight import normalised, within_classes
 
 PAPER = {"classes": "free", "even": 0.0}
@@ -28,7 +28,7 @@ def by_brute_force(distiller, example, held_out, step=1e-5):
 @pytest.mark.parametrize("methods", [{}, {"kd": {}}, {"kd": {}, "rkd": {}}], ids=lambda m: "+".join(m) or "labels")
 def test_usefulness_is_what_each_sample_does_to_the_held_out_loss(distill, world, plain, methods):
     distiller = distill(methods)
-    step = make_step(plain(distiller), Surroundings(distiller, world), {"reweight": {}})
+    step = make_step(plain(distiller), Context(distiller, world), {"reweight": {}})
     example, held_out = world.example(), world.held_out()
     usefulness = step.usefulness(example, held_out)
     expected = by_brute_force(distiller, example, held_out)
@@ -56,7 +56,7 @@ def test_what_a_class_shares_decides_nothing():
 def test_the_student_steps_with_the_shares(distill, world, plain):
     distiller, example = distill(), world.example()
     other = copy.deepcopy(distiller)
-    step = make_step(plain(distiller, 0.1), Surroundings(distiller, world), {"reweight": {"batch_size": 20, **PAPER}})
+    step = make_step(plain(distiller, 0.1), Context(distiller, world), {"reweight": {"batch_size": 20, **PAPER}})
     metrics = step(example)
     shares = normalised(by_brute_force(other, example, world.held_out()))
     plain(other, 0.1)(replace(example, sample_weights=shares))
@@ -80,7 +80,7 @@ def test_the_student_stands_still_when_nothing_helps(distill, world, plain):
         def fetch(self, indices):
             return replace(example, batch=replace(example.batch, target=torch.ones(8, dtype=torch.int64)))
 
-    metrics = make_step(plain(distiller), Surroundings(distiller, Opposite()), {"reweight": PAPER})(example)
+    metrics = make_step(plain(distiller), Context(distiller, Opposite()), {"reweight": PAPER})(example)
     assert metrics["reweight/used"] == 0
     for was, now in zip(before.parameters(), distiller.student.parameters(), strict=True):
         assert torch.equal(was, now)
@@ -88,7 +88,7 @@ def test_the_student_stands_still_when_nothing_helps(distill, world, plain):
 
 def test_wrong_labels_get_less(distill, world, plain):
     distiller = distill({})
-    step = make_step(plain(distiller, 0.3), Surroundings(distiller, world), {"reweight": {"batch_size": 20, **PAPER}})
+    step = make_step(plain(distiller, 0.3), Context(distiller, world), {"reweight": {"batch_size": 20, **PAPER}})
     for example in world.batches(20):
         step(example)
     example = world.example(*range(20))
@@ -101,6 +101,6 @@ def test_wrong_labels_get_less(distill, world, plain):
 def test_what_it_cannot_work_with_is_refused(distill, world, plain):
     distiller = distill()
     with pytest.raises(ValueError, match="'reweight' needs held-out samples"):
-        make_step(plain(distiller), Surroundings(distiller), {"reweight": {}})
+        make_step(plain(distiller), Context(distiller), {"reweight": {}})
     with pytest.raises(ValueError, match="batch_size must be at least 1"):
-        make_step(plain(distiller), Surroundings(distiller, world), {"reweight": {"batch_size": 0}})
+        make_step(plain(distiller), Context(distiller, world), {"reweight": {"batch_size": 0}})

@@ -7,24 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from training.distillation.methods import METHODS
+
 BEST: Final = "BEST"
 """Stands for the single teacher of the entry's pool that is best on validation."""
 ALL: Final = "ALL"
 """Stands for all teachers of the entry's pool."""
 
-SCALED: Final[Mapping[str, tuple[str, ...]]] = {
-    "dkd": ("alpha", "beta"),
-    "dist": ("beta", "gamma"),
-    "rkd": ("distance_weight", "angle_weight"),
-    "cmd": ("mapping", "attention"),
-    "graph": ("logit_weight", "feature_weight"),
-    "hypergraph": ("logit_weight", "feature_weight"),
-    "dmd": ("graph", "decoupling"),
-    "gravitation": ("response", "feature"),
-    "missing": ("response", "feature"),
-    "causal": ("response", "representation", "anticipation"),
-}
-"""Options of a method that an entry's factor multiplies, where that is not its `weight`."""
+SCALED: Final[Mapping[str, tuple[str, ...]]] = {name: method.scaled for name, method in METHODS.items()}
+"""Options of a method that an entry's factor multiplies."""
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,13 @@ from server.inference.repository import local_tokenizer
 from server.inference.select import open_engine
 from server.inference.tokenizer import Tokenizer
 from server.live.front import Front
+from server.media.clip_decoders import ClipDecoders
 from server.media.faces import HaarDetector
 from server.media.pump import MediaPump
+from server.media.voice import VoiceDetector, VoiceDetectorMissingError
 from server.rpc.auth import TokenInterceptor
 from server.rpc.kserve import kserve_handler
+from server.rpc.parsing import ParsingInterceptor
 from server.rpc.service import SentimentService
 from server.settings import MAX_REQUEST_BYTES, ServerSettings
 
@@ -40,6 +43,9 @@ _OPTIONS = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
+    # A few kilobytes of gzip are hundreds of megabytes of zeros, and gRPC inflates them before it looks at the size.
+    ("grpc.compression_enabled_algorithms_bitset", 1),
+    ("grpc.per_message_decompression", 0),
     # Two servers on one port would share its connections by chance.
     ("grpc.so_reuseport", 0),
 )
@@ -70,14 +76,17 @@ async def running_server(settings: ServerSettings) -> AsyncIterator[Running]:
     # Decoding runs in one thread of ours; OpenCV's own pool would only fight the models for the cores.
     cv2.setNumThreads(1)
     async with AsyncExitStack() as stack:
-        engine, reason = await open_engine(settings.engine)
+        engine, reason = await open_engine(settings.engine_settings)
         stack.push_async_callback(engine.close)
         models = await engine.models()
-        encoders = Encoders(engine, _local_tokenizer(settings.engine.repository, models))
+        encoders = Encoders(engine, _local_tokenizer(settings.repository, models))
         stack.push_async_callback(encoders.close)
         pump = MediaPump()
         stack.push_async_callback(pump.close)
-        front = Front(engine, reason, models, encoders, pump, HaarDetector(), settings.limits)
+        clips = ClipDecoders()
+        stack.push_async_callback(clips.close)
+        detector = HaarDetector()
+        front = Front(engine, reason, models, encoders, pump, clips, detector, settings.limits, _voice_detector())
         running = await _listen(settings, front)
         stack.push_async_callback(_stop, running, settings.drain_s)
         _settle_memory()
@@ -85,7 +94,9 @@ async def running_server(settings: ServerSettings) -> AsyncIterator[Running]:
 
 
 async def _listen(settings: ServerSettings, front: Front) -> Running:
-    interceptors = [] if settings.token is None else [TokenInterceptor(settings.token)]
+    interceptors: list[grpc.aio.ServerInterceptor] = [ParsingInterceptor()]
+    if settings.token_file is not None:
+        interceptors.insert(0, TokenInterceptor(settings.token_file.read_text(encoding="utf-8").strip()))
     server = grpc.aio.server(interceptors=interceptors, options=_OPTIONS)
     service_pb2_grpc.add_SentimentServiceServicer_to_server(SentimentService(front), server)
     server.add_generic_rpc_handlers((kserve_handler(front.engine),))
@@ -116,6 +127,14 @@ def _local_tokenizer(repository: Path, models: list[LoadedModel]) -> Tokenizer |
     """Tokenize here where the repository's tokenizer is at hand; else the `tokenizer` model is asked."""
     path = local_tokenizer(repository, models[0].parameters["tokenizer_sha256"])
     return None if path is None else Tokenizer(path)
+
+
+def _voice_detector() -> VoiceDetector | None:
+    try:
+        return VoiceDetector()
+    except VoiceDetectorMissingError as error:
+        logger.info("pauses are found by loudness alone: %s", error)
+        return None
 
 
 def _settle_memory() -> None:

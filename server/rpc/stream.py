@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from functools import partial
 
 import grpc
 from moodstream.v1 import session_pb2
@@ -13,8 +14,9 @@ from server.live.front import Front
 from server.live.intake import reading
 from server.live.scoring import LIVE
 from server.live.session import Connection
-from server.rpc.requests import Parser, media_settings, session_settings
+from server.rpc.requests import Parser, media_settings, result_settings, session_settings
 from server.rpc.responses import started_message, stream_response
+from server.rpc.results import ResultWriter
 from server.rpc.status import abort
 from server.session.reasons import Reason
 from server.settings import SessionLimits
@@ -41,7 +43,9 @@ async def stream_sentiment(
 async def _start(front: Front, first: Request, requests: AsyncIterator[Request]) -> AsyncGenerator[Response, None]:
     config = first.config
     settings, media = session_settings(config, front.limits), media_settings(config)
-    async with front.session(settings, media, LIVE, config.resumable) as connection:
+    results = result_settings(config.results, "config.results")
+    async with front.session(settings, media, LIVE, results.smoothing_ns, config.resumable) as connection:
+        connection.session.render = partial(stream_response, writer=ResultWriter(results))
         started = Response(started=started_message(front, connection.session, config, settings))
         connection.session.log.append(started)
         yield started
@@ -71,7 +75,7 @@ async def _responses(
     session = connection.session
     async with (
         reading(requests, connection, Parser(session.limits)),
-        aclosing(connection.responses(stream_response, received)) as responses,
+        aclosing(connection.responses(received)) as responses,
     ):
         async for response in responses:
             response.requests_received = session.requests_received

@@ -52,10 +52,10 @@ class Faces:
 
 def load(root: Path, split: Split) -> Faces:
     """Return one split; of `train` only images that are in no other split and have one label."""
-    faces = _read(root, split)
+    faces = read_split(root, split)
     if split != "train":
         return faces
-    held_out = {image.tobytes() for other in ("valid", "test") for image in _read(root, other).images}
+    held_out = {image.tobytes() for other in ("valid", "test") for image in read_split(root, other).images}
     labels_of: dict[bytes, set[int]] = {}
     for image, label in zip(faces.images, faces.labels, strict=True):
         labels_of.setdefault(image.tobytes(), set()).add(int(label))
@@ -65,7 +65,7 @@ def load(root: Path, split: Split) -> Faces:
 
 def duplicates_of_train(root: Path, faces: Faces) -> NDArray[np.bool_]:
     """Return [N]: which of `faces` also stand in the training part as published."""
-    train = {image.tobytes() for image in _read(root, "train").images}
+    train = {image.tobytes() for image in read_split(root, "train").images}
     return np.array([image.tobytes() in train for image in faces.images])
 
 
@@ -74,7 +74,8 @@ def to_rgb(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(np.broadcast_to(images[..., None], (*images.shape, 3)))
 
 
-def _read(root: Path, split: str) -> Faces:
+def read_split(root: Path, split: Split) -> Faces:
+    """Return one split as published."""
     path = corpus_file(root, "fer2013", f"{split}.npz")
     with np.load(path) as archive:
         missing = {"image", "label", "classes"} - set(archive.files)

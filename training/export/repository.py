@@ -5,13 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from contract.config_pbtxt import Profile, render_config
-from contract.labels import EMOTIONS, POLARITIES
+from contract.config_pbtxt import LABEL_FILES, Profile, render_config
 from contract.models import MODELS, ModelSpec
 from training.data.tokenizer import tokenizer_sha256
 
 VERSION: Final = "1"
-_LABELS: Final = {"EMOTION": ("emotions.txt", EMOTIONS), "POLARITY": ("polarities.txt", POLARITIES)}
 
 
 def write_repository(
@@ -59,6 +57,6 @@ def read_cards(repository: Path) -> dict[str, str]:
 
 def _write_labels(folder: Path, spec: ModelSpec) -> None:
     for tensor in spec.outputs:
-        if tensor.name in _LABELS:
-            name, labels = _LABELS[tensor.name]
+        if tensor.name in LABEL_FILES:
+            name, labels = LABEL_FILES[tensor.name]
             (folder / name).write_text("\n".join(labels) + "\n")

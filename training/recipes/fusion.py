@@ -16,7 +16,7 @@ from training.distillation.losses import classification, regression
 from training.loop import Schedule, fit
 from training.metrics import Scores, classification_scores, fit_temperature
 from training.models import AudioEncoder, Fusion, TextEncoder, VideoEncoder, Window
-from training.models.served.fusion import Fused
+from training.models.served.fusion import Fused, calibrated
 from training.recipes.banks import compose_split
 from training.recipes.run import Run
 
@@ -138,7 +138,8 @@ def evaluate_fusion(window: Window, run: Run) -> dict[str, dict[str, float]]:
             fused = fuse_all(window.fusion, windows.only(subset))
             emotion = classification_scores(fused.emotion_logits / window.fusion.temperature[1], windows.emotion)
             polarity = classification_scores(fused.polarity_logits / window.fusion.temperature[0], windows.polarity)
-            error = float((fused.sentiment.squeeze(-1) - windows.sentiment).abs().mean())
+            sentiment, *_ = calibrated(fused, window.fusion.temperature)
+            error = float((sentiment.squeeze(-1) - windows.sentiment).abs().mean())
             report[f"{split} {subset}"] = emotion.rounded() | {
                 "polarity_accuracy": round(polarity.accuracy, 2),
                 "sentiment_mae": round(error, 4),

@@ -12,8 +12,10 @@ RIGHT = (("authorization", f"Bearer {TOKEN}"),)
 
 
 @pytest.fixture(scope="module")
-async def guarded(settings_for):
-    async with running_server(settings_for("onnxruntime", token=TOKEN)) as running:
+async def guarded(settings_for, tmp_path_factory):
+    file = tmp_path_factory.mktemp("token") / "token"
+    file.write_text(f"{TOKEN}\n")
+    async with running_server(settings_for("onnxruntime", token_file=file)) as running:
         yield running
 
 

@@ -97,6 +97,7 @@ class DMD(Method):
         "+ .1 (reconstruction + cycle + .1 (margin + orthogonality))"
     )
     needs = frozenset({"features", "score", "target"})
+    scaled = ("graph", "decoupling")
     Config = DMDConfig
     config: DMDConfig
 

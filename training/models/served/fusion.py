@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from contract.labels import EMOTIONS, MODALITIES, POLARITIES
+from contract.labels import EMOTIONS, MODALITIES, POLARITIES, POLARITY_SENTIMENT
 from contract.models import EMBEDDING_DIM
 from contract.text import TEXT_TOKENS
 from contract.timing import AUDIO_SLOTS, VIDEO_SLOTS
@@ -113,7 +113,11 @@ class Fusion(nn.Module):
 
 
 def calibrated(fused: Fused, temperature: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return what is served: probabilities at the temperatures [2] of polarity and emotion in the place of logits."""
+    """Return what is served: probabilities at the temperatures [2] of polarity and emotion in the place of logits.
+
+    The sentiment is what the polarities stand for, so that the two can't contradict each other.
+    """
     polarity = torch.softmax(fused.polarity_logits / temperature[0], dim=-1)
     emotion = torch.softmax(fused.emotion_logits / temperature[1], dim=-1)
-    return fused.sentiment, polarity, emotion, fused.contribution
+    sentiment = polarity @ polarity.new_tensor(POLARITY_SENTIMENT).unsqueeze(-1)
+    return sentiment, polarity, emotion, fused.contribution

@@ -125,10 +125,13 @@ class Task(Protocol):
     metric: str
     """Validation metric that chooses the checkpoint: `accuracy`, `macro_f1`, `weighted_f1` (higher is better) or `mae`
     (lower is)."""
-    teacher_names: tuple[str, ...]
-    """Every teacher with a name of its own; `hf:NAME_OR_FOLDER` is taken besides where a task has such encoders."""
     student_names: tuple[str, ...]
     """The first is "default"."""
+
+    @property
+    def teacher_names(self) -> tuple[str, ...]:
+        """Every teacher with a name of its own; `hf:NAME_OR_FOLDER` is taken besides."""
+        ...
 
     def samples(self, split: Split) -> Samples:
         """Return one split, loaded once."""

@@ -1,6 +1,6 @@
 """Distillation methods: each one small file with its paper and its equation, and in METHODS because it is there.
 
-`METHODS` has those of installed packages besides, by their entry points `moodstream.methods` (training/names.py).
+Those of installed packages are in it by their entry points `moodstream.methods` (training/names.py).
 """
 
 from training.distillation.discovery import parts_of

@@ -18,6 +18,7 @@ balance).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -117,7 +118,8 @@ class MST(Method):
             raise ValueError(f"{self.name}: call build(student, teachers) once, with the outputs of all teachers")
         temperature, said, fits, misfits = self.config.temperature, [], [], []
         for name, z_s, z_t in logit_pairs(self.name, student, teachers):
-            specialist, feature = self.specialists[_key(name)], self._feature(teachers[name]).detach()
+            specialist: Any = self.specialists[_key(name)]
+            feature = self._feature(teachers[name]).detach()
             logits = specialist(feature)
             said.append(logits.detach())
             fits.append(kl(z_t.detach(), specialist.head(feature)))

@@ -112,7 +112,8 @@ class Reweight(OuterStep):
             balanced = self.config.classes == "even"
             found = within_classes(usefulness, group, balanced)
             flat = within_classes(torch.zeros_like(usefulness), group, balanced)
-        return (1 - self.config.even) * found + self.config.even * flat
+        mixed: Tensor = (1 - self.config.even) * found + self.config.even * flat
+        return mixed
 
     def usefulness(self, example: Example, held_out: Example) -> Tensor:
         """Return <grad L_held_out, grad f_i> for every sample of the example, [B]."""

@@ -1,6 +1,6 @@
 """Weighers of several teachers: each one small file with its paper and its equation, found by being there.
 
-Those of installed packages come by their entry points `moodstream.weighers` (training/names.py).
+Those of installed packages are in WEIGHERS by their entry points `moodstream.weighers` (training/names.py).
 """
 
 from training.distillation.discovery import parts_of

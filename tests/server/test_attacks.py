@@ -51,7 +51,8 @@ def requests():
 
 with grpc.insecure_channel(sys.argv[1]) as channel:
     stub = service_pb2_grpc.SentimentServiceStub(channel)
-    finals = sum(r.result.is_final and r.result.scope == 1 for r in stub.StreamSentiment(requests()) if r.HasField("result"))
+    results = [response.result for response in stub.StreamSentiment(requests()) if response.HasField("result")]
+    finals = sum(result.is_final and result.scope == 1 for result in results)
 print(finals)
 """
 

@@ -15,6 +15,10 @@ class TextSource(ABC):
     reads: ClassVar[str] = "text"
 
     @abstractmethod
+    def key(self) -> dict[str, object]:
+        """Return what its vectors depend on, for the cache."""
+
+    @abstractmethod
     def describe(self, texts: Sequence[str]) -> Tensor:
         """Return [N, F]."""
 

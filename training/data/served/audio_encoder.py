@@ -56,7 +56,11 @@ class Recordings(Protocol):
     """A corpus of recordings with labels and teachers: RAVDESS, or one's own folder."""
 
     labels: tuple[str, ...]
-    teacher_names: tuple[str, ...]
+
+    @property
+    def teacher_names(self) -> tuple[str, ...]:
+        """See Task."""
+        ...
 
     def fingerprint(self) -> str:
         """Return the hash of all that `samples` depends on."""

@@ -33,10 +33,11 @@ from training.models.served.students import ServedStudent, TextStudent
 from training.names import check_name
 from training.teachers.cache import SPLITS, OutputCache, file_sha256, recipe_hash
 from training.teachers.fetch import PACKAGES, TeacherError, teacher_folder
-from training.teachers.lexical import LexicalSource, Vader
+from training.teachers.lexical import Vader
 from training.teachers.linear import linear_outputs
 from training.teachers.random_teacher import random_outputs
 from training.teachers.text_encoder import FrozenText
+from training.teachers.text_source import TextSource
 
 POLARITY_SENTIMENT: Final = 0.45
 """Of "positive" alone: the mean rating / 4 of SST-5's sentences that are not neutral."""
@@ -127,7 +128,7 @@ class TextEncoderTask(ServedTask):
         folder = str(teacher_folder("minilm", self.cache / "teachers"))
         return FrozenText(folder, {"source": "minilm", "weights": PACKAGES["minilm"].sha256})
 
-    def _linear(self, name: str, make: Callable[[], LexicalSource]) -> TeacherBank:
+    def _linear(self, name: str, make: Callable[[], TextSource]) -> TeacherBank:
         store = OutputCache(self.cache / "teacher_outputs" / self.name)
 
         def outputs(split: Split) -> Output:
@@ -137,7 +138,7 @@ class TextEncoderTask(ServedTask):
 
         return TeacherBank(name, outputs)
 
-    def _fitted(self, source: LexicalSource) -> dict[Split, Output]:
+    def _fitted(self, source: TextSource) -> dict[Split, Output]:
         vectors = {split: source.describe([text.text for text in self.texts[split]]) for split in SPLITS}
         train = self.samples("train")
         assert train.target is not None

@@ -45,7 +45,11 @@ class FaceCorpus(Protocol):
     """Faces with labels and teachers: FER2013, or one's own folder."""
 
     labels: tuple[str, ...]
-    teacher_names: tuple[str, ...]
+
+    @property
+    def teacher_names(self) -> tuple[str, ...]:
+        """See Task."""
+        ...
 
     def fingerprint(self) -> str:
         """Return the hash of all that `samples` depends on."""

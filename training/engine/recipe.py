@@ -120,8 +120,8 @@ class Budget:
     clip_norm: float = 1.0
     """Greatest norm of the gradient; 0: not clipped."""
     evaluations: int = 0
-    """How often validation is measured, evenly over the run; 0: once in 50 steps, at most 20 times, so that a short run
-    doesn't spend its time there."""
+    """How often validation is measured, evenly over the run; 0: once in 100 steps, at most 20 times, so that a short
+    run doesn't spend its time there."""
     patience: int = 0
     """Evaluations without a better one after which the run stops; 0: never."""
 

@@ -25,8 +25,6 @@ SLOTS: Final = (AUDIO_SLOTS, VIDEO_SLOTS, TEXT_TOKENS)
 class Fused(NamedTuple):
     """What fusion says about one window, before calibration."""
 
-    sentiment: Tensor
-    """[B, 1] in [-1, 1]."""
     polarity_logits: Tensor
     """[B, 3]."""
     emotion_logits: Tensor
@@ -75,7 +73,6 @@ class Fusion(nn.Module):
         self.summary = nn.ModuleList(nn.Sequential(nn.Linear(width, width), nn.LayerNorm(width)) for _ in MODALITIES)
         self.gate = nn.ModuleList(nn.Linear(2 * width + 1, 1) for _ in MODALITIES)
         self.dropout = nn.Dropout(dropout)
-        self.sentiment = nn.Linear(width, 1)
         self.polarity = nn.Linear(width, len(POLARITIES))
         self.emotion = nn.Linear(width, len(EMOTIONS))
         self.register_buffer("temperature", torch.ones(2))  # of polarity, of emotion
@@ -99,8 +96,7 @@ class Fusion(nn.Module):
         contribution = masked_softmax(torch.cat(scores, dim=1), present)
         said = torch.stack(summaries, dim=1)
         mixed = self.dropout((contribution.unsqueeze(-1) * said).sum(dim=1))
-        sentiment, polarity = torch.tanh(self.sentiment(mixed)), self.polarity(mixed)
-        return Fused(sentiment, polarity, self.emotion(mixed), contribution, mixed, said, latents)
+        return Fused(self.polarity(mixed), self.emotion(mixed), contribution, mixed, said, latents)
 
     def _read(self, tokens: list[Tensor], masks: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         """Return the latents, [B, LATENTS, D]. One learned token is always present: attention needs something."""

@@ -12,6 +12,8 @@ from server.inference.triton_engine import TritonEngine
 from server.kserve.errors import KServeError
 from server.kserve.front import METHODS, SERVICE, KServeFront, Metadata
 from server.kserve.requests import MAX_FIELDS
+from server.rpc.status import abort_as
+from server.session.reasons import Reason
 from server.wire import MalformedError, parse
 
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
@@ -19,6 +21,16 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
 
 _FORWARDED_METADATA: Final = frozenset({"traceparent", "tracestate", "triton_grpc_error"})
 """Metadata that Triton understands. Credentials of our clients are none of its business."""
+_REASONS: Final = {
+    grpc.StatusCode.INVALID_ARGUMENT: Reason.REQUEST_INVALID,
+    grpc.StatusCode.NOT_FOUND: Reason.MODEL_NOT_FOUND,
+    grpc.StatusCode.UNAVAILABLE: Reason.MODEL_UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED: Reason.MODEL_UNAVAILABLE,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: Reason.LIMIT_REACHED,
+    grpc.StatusCode.PERMISSION_DENIED: Reason.NOT_ALLOWED,
+    grpc.StatusCode.UNIMPLEMENTED: Reason.NOT_SUPPORTED,
+}
+"""Of Triton's own codes too; any other one is a defect."""
 _IN_PROCESS: Final = "KServe v2 needs Triton, but this server runs its models in process; use moodstream.v1"
 
 
@@ -114,11 +126,12 @@ def _refusing(code: grpc.StatusCode, sentence: str) -> Handler:
     """Return a handler that aborts before it reads; as a stream of both it fits calls of every kind."""
 
     async def refuse(_: AsyncIterator[bytes], context: Context) -> None:
-        await context.abort(code, sentence)
+        await abort_as(context, code, sentence, _REASONS[code])
 
     return grpc.stream_stream_rpc_method_handler(refuse)
 
 
 async def _abort(context: Context, error: KServeError | MalformedError) -> NoReturn:
-    code = error.code if isinstance(error, KServeError) else grpc.StatusCode.INVALID_ARGUMENT
-    await context.abort(code, str(error))
+    if isinstance(error, MalformedError):
+        await abort_as(context, grpc.StatusCode.INVALID_ARGUMENT, str(error), Reason.MESSAGE_MALFORMED)
+    await abort_as(context, error.code, str(error), _REASONS.get(error.code, Reason.INTERNAL))

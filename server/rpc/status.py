@@ -33,6 +33,8 @@ _CODES: Final = {
     Reason.RESUME_GAP: grpc.StatusCode.OUT_OF_RANGE,
     Reason.SESSION_RESUMED: grpc.StatusCode.ABORTED,
     Reason.INTERNAL: grpc.StatusCode.INTERNAL,
+    Reason.MODEL_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    Reason.NOT_SUPPORTED: grpc.StatusCode.UNIMPLEMENTED,
 }
 
 
@@ -56,6 +58,16 @@ def status_of(failure: Failure) -> status_pb2.Status:
         violation = error_details_pb2.BadRequest.FieldViolation(field=failure.field, description=failure.message)
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
     return status_pb2.Status(code=code.value[0], message=failure.message, details=[_packed(one) for one in details])
+
+
+async def abort_as(
+    context: "grpc.aio.ServicerContext[Any, Any]", code: grpc.StatusCode, message: str, reason: Reason
+) -> NoReturn:
+    """End a call of a service that is not ours with its own code, and our reason in the details."""
+    info = error_details_pb2.ErrorInfo(reason=str(reason), domain=DOMAIN)
+    status = status_pb2.Status(code=code.value[0], message=message, details=[_packed(info)])
+    await context.abort(code, message, ((DETAILS_KEY, status.SerializeToString()),))
+    raise AssertionError("abort raises")
 
 
 async def abort(context: "grpc.aio.ServicerContext[Any, Any]", failure: Failure) -> NoReturn:

@@ -88,6 +88,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The client does not read its responses."""
     ERROR_REASON_SESSION_RESUMED: _ErrorReason.ValueType  # 28
     """Another connection has resumed the session; this one is over. ABORTED."""
+    ERROR_REASON_MODEL_NOT_FOUND: _ErrorReason.ValueType  # 29
+    """KServe v2: the server has no such model, or no such version of it. NOT_FOUND."""
+    ERROR_REASON_REQUEST_INVALID: _ErrorReason.ValueType  # 30
+    """KServe v2: the request does not fit the model, or asks for what this server does not do; the message says what was
+    expected. INVALID_ARGUMENT.
+    """
+    ERROR_REASON_NOT_SUPPORTED: _ErrorReason.ValueType  # 31
+    """KServe v2: this server has no such call, or answers none with its engine. UNIMPLEMENTED."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Stable reasons. A call that fails carries a `google.rpc.ErrorInfo` in its status details, whose `domain` is
@@ -157,6 +165,14 @@ ERROR_REASON_CLIENT_TOO_SLOW: ErrorReason.ValueType  # 27
 """The client does not read its responses."""
 ERROR_REASON_SESSION_RESUMED: ErrorReason.ValueType  # 28
 """Another connection has resumed the session; this one is over. ABORTED."""
+ERROR_REASON_MODEL_NOT_FOUND: ErrorReason.ValueType  # 29
+"""KServe v2: the server has no such model, or no such version of it. NOT_FOUND."""
+ERROR_REASON_REQUEST_INVALID: ErrorReason.ValueType  # 30
+"""KServe v2: the request does not fit the model, or asks for what this server does not do; the message says what was
+expected. INVALID_ARGUMENT.
+"""
+ERROR_REASON_NOT_SUPPORTED: ErrorReason.ValueType  # 31
+"""KServe v2: this server has no such call, or answers none with its engine. UNIMPLEMENTED."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

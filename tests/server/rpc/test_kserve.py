@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import grpc
 import numpy as np
 import pytest
+from google.rpc import error_details_pb2, status_pb2
 from tritonclient.grpc import InferInput, InferRequestedOutput, service_pb2, service_pb2_grpc
 from tritonclient.grpc.aio import InferenceServerClient
 
@@ -39,6 +40,14 @@ async def front(engine: Engine) -> AsyncIterator[str]:
 async def stub_of(engine: Engine) -> AsyncIterator[service_pb2_grpc.GRPCInferenceServiceStub]:
     async with front(engine) as address, grpc.aio.insecure_channel(address) as channel:
         yield service_pb2_grpc.GRPCInferenceServiceStub(channel)
+
+
+def reason_of(error: grpc.aio.AioRpcError) -> str:
+    """The stable reason in the details of a refusal."""
+    details = dict(error.trailing_metadata())["grpc-status-details-bin"]
+    info = error_details_pb2.ErrorInfo()
+    assert status_pb2.Status.FromString(details).details[0].Unpack(info)
+    return info.reason
 
 
 def face_request(face: np.ndarray = FACE) -> service_pb2.ModelInferRequest:
@@ -107,6 +116,7 @@ async def test_everything_else_is_refused(triton_engine: TritonEngine, method: s
         with pytest.raises(grpc.aio.AioRpcError, match=f"{method} is not open on this port") as error:
             await call(b"")
     assert error.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    assert reason_of(error.value) == "NOT_ALLOWED"
 
 
 @pytest.mark.parametrize(
@@ -123,6 +133,7 @@ async def test_only_models_of_the_contract(triton_engine: TritonEngine, method: 
         with pytest.raises(grpc.aio.AioRpcError, match="audio_encoder, video_encoder") as error:
             await getattr(stub, method)(message)
     assert error.value.code() is grpc.StatusCode.NOT_FOUND
+    assert reason_of(error.value) == "MODEL_NOT_FOUND"
 
 
 @pytest.mark.parametrize("side", ["inputs", "outputs"])
@@ -179,6 +190,7 @@ async def test_what_is_no_request_is_refused(triton_engine: TritonEngine) -> Non
         with pytest.raises(grpc.aio.AioRpcError, match="not a valid inference") as error:
             await channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")(b"\xff\xff\xff")
     assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert reason_of(error.value) == "MESSAGE_MALFORMED"
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -188,6 +200,7 @@ async def test_the_in_process_engine_implements_none(onnx_engine: OnnxEngine, me
         with pytest.raises(grpc.aio.AioRpcError, match="KServe v2 needs Triton") as error:
             await call.read()
     assert error.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert reason_of(error.value) == "NOT_SUPPORTED"
 
 
 @dataclass

@@ -98,3 +98,18 @@ def report(
         write_page(results, page)
         write_methods(methods)
     typer.echo(f"wrote {page} and {methods}")
+
+
+@app.command()
+def lines(
+    before: Annotated[str, typer.Option(help="Commit to compare with.")] = "5d9ee81",
+    repository: Annotated[Path, typer.Option(help="A checkout.")] = Path(),
+) -> None:
+    """Count lines of Python by package: in a commit, and now."""
+    from bench.lines import lines_of
+    from bench.lines import table as rows_of
+
+    table = RichTable("package", before, "now")
+    for name, earlier, now in rows_of(lines_of(repository, before), lines_of(repository)):
+        table.add_row(name, f"{earlier:,}", f"{now:,}")
+    console.print(table)

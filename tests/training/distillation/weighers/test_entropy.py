@@ -38,9 +38,7 @@ def test_limits():
 def test_a_teacher_without_logits_is_refused(world):
     student, teachers, batch = world()
     teachers["other"] = Output(score=student.score)
-    with pytest.raises(
-        ValueError, match=r"entropy needs the logits of every teacher, and other gives none"
-    ):
+    with pytest.raises(ValueError, match=r"entropy needs the logits of every teacher, and other gives none"):
         Entropy().weigh(student, teachers, batch)
     with pytest.raises(ValueError, match=r"same samples and classes.*large \(6, 3\), small \(6, 2\)"):
         Entropy().weigh(student, {"large": teachers["large"], "small": Output(torch.zeros(6, 2))}, Batch())

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 EXTRA ?= cpu
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo serve test coverage test-slow check format protos protos-baseline gpu-check loadtest clean
+.PHONY: help demo serve test coverage test-slow check format protos docs protos-baseline gpu-check loadtest clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -49,6 +49,8 @@ check: $(BIN)/.dev ## lint, types, import rules, protos
 	$(BIN)/python protos/generate.py --check
 	$(BIN)/python protos/generate.py --image $(VENV)/image.binpb
 	buf lint $(VENV)/image.binpb --config protos/buf.yaml
+	hadolint deploy/frontend.Dockerfile deploy/triton.Dockerfile
+	check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
 	buf breaking $(VENV)/image.binpb --against protos/baseline.binpb --config protos/buf.yaml
 
 format: $(BIN)/.dev ## format the code
@@ -57,6 +59,9 @@ format: $(BIN)/.dev ## format the code
 
 protos: $(BIN)/.dev ## generate the stubs
 	$(BIN)/python protos/generate.py
+
+docs: $(BIN)/.dev ## generate the pages that are made of the code
+	$(BIN)/python -m server.settings_page > docs/limits.md
 
 protos-baseline: $(BIN)/.dev ## move the baseline of the breaking-change check, on purpose
 	$(BIN)/python protos/generate.py --image protos/baseline.binpb

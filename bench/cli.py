@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from training.commands import Data, clear_errors
+from training.cli import Data, clear_errors
 from training.data.folder import data_root
 
 RESULTS: Final = Path("docs/results")

@@ -133,9 +133,10 @@ class Suite:
         for choice in choices_of(self.recipe_for(entry, task, ["any"], 0)):
             name = choice["name"]
             knobs = self.search.knobs.get(name, {})
-            if name in METHODS and not knobs and "weight" in _options(name):
-                weight = METHODS[name].Config().weight
-                knobs = {"weight": Range(weight / 10, 10 * weight)}
+            if name in METHODS and not knobs:
+                defaults = METHODS[name].Config()
+                values = {option: float(getattr(defaults, option)) for option in METHODS[name].scaled}
+                knobs = {option: Range(value / 10, 10 * value) for option, value in values.items() if value > 0}
             ranges |= {f"{name}.{option}": one for option, one in knobs.items()}
         return ranges
 

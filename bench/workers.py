@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from training.data.calibration import fit_temperature
 from training.data.task import Samples, Split, Task
 from training.distillation import Output
 from training.engine.evaluation import outputs_of
@@ -29,7 +30,6 @@ from training.engine.recipe import recipe_of
 from training.engine.result import PREDICTIONS, fingerprint_of
 from training.engine.tables import Table
 from training.engine.trainer import CHECKPOINT, STUDENT, distil
-from training.metrics import fit_temperature
 
 Answer = dict[str, Any]
 

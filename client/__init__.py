@@ -3,7 +3,7 @@
 from client.api import Message, MoodstreamClient
 from client.builtin import builtin_clip
 from client.clip import Clip, Media, Timed
-from client.errors import MediaError, MoodstreamError, ServerUnreachableError, StreamEndedError
+from client.errors import MediaError, MoodstreamError, NotResumedError, ServerUnreachableError, StreamEndedError
 from client.media import MediaOptions, open_clip
 from client.pacing import Pacer
 from client.transcript import Transcript, Word, read_transcript
@@ -16,6 +16,7 @@ __all__ = [
     "Message",
     "MoodstreamClient",
     "MoodstreamError",
+    "NotResumedError",
     "Pacer",
     "ServerUnreachableError",
     "StreamEndedError",

@@ -21,23 +21,23 @@ from moodstream.v1.result_pb2 import SentimentResult
 from moodstream.v1.service_pb2 import GetServerInfoRequest, GetServerInfoResponse
 from moodstream.v1.service_pb2_grpc import SentimentServiceStub
 from moodstream.v1.session_pb2 import (
-    CloseSession,
     MediaRejected,
     SessionClosed,
     SessionConfig,
     SessionEvent,
+    SessionResumed,
     SessionStarted,
-    StreamSentimentRequest,
 )
 
-from client.clip import Clip, Media, clip_request, stream_request
+from client.clip import Clip, Media, clip_request
 from client.durations import to_duration
-from client.errors import MediaError, StatusWatch, StreamEndedError, from_status
+from client.errors import MediaError, StatusWatch, from_status, reason_of
+from client.live import Call, LiveStream
 from client.media import transcript_of
 from client.pacing import Pacer, paced
 from client.transcript import Transcript
 
-Message = SessionStarted | SentimentResult | MediaRejected | SessionEvent | SessionClosed
+Message = SessionStarted | SessionResumed | SentimentResult | MediaRejected | SessionEvent | SessionClosed
 """What a session answers: one `SessionStarted`, then results, rejections and events, last one `SessionClosed`."""
 
 MAX_MESSAGE_BYTES: Final = 16 * 2**20
@@ -100,7 +100,8 @@ class MoodstreamClient:
         try:
             return await self._stub.GetServerInfo(GetServerInfoRequest(), timeout=timeout_s, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
-            raise from_status(error.code(), error.details() or "", self.target) from None
+            reason = reason_of(error.trailing_metadata())
+            raise from_status(error.code(), error.details() or "", self.target, reason=reason) from None
 
     async def analyze(
         self,
@@ -138,22 +139,25 @@ class MoodstreamClient:
         *,
         pacer: Pacer | None = None,
         timeout_s: float | None = None,
+        resume: bool = True,
     ) -> AsyncGenerator[Message, None]:
         """Run a live session: send `source`, and yield what the server says meanwhile.
 
         Media is taken from `source` once the server has accepted the session, and only as fast as the server takes it.
         When the source ends, the session is closed and the last results follow. Leaving the loop early cancels the
-        session; use `contextlib.aclosing` to have that happen at once.
+        session; use `contextlib.aclosing` to have that happen at once. A connection that is lost is replaced, and
+        everything still comes exactly once: a `SessionResumed` says that it happened.
 
         Args:
             source: a `Clip`, or media messages as they happen.
             config: what is sent and how it is encoded; a clip brings its own.
             pacer: how a clip is timed; by default in real time.
             timeout_s: deadline of the whole session; none by default.
+            resume: replace lost connections, for as long as the server keeps the session.
 
         Raises:
             ServerUnreachableError: no server answers.
-            StreamEndedError: the stream ended before the session was closed.
+            StreamEndedError: the connection was lost for good before the session was closed.
             MoodstreamError: the server refused the session or failed.
             Exception: whatever `source` raises, after the session was cancelled.
         """
@@ -162,58 +166,21 @@ class MoodstreamClient:
             source = paced(source.open(), pacer or Pacer())
         if config is None:
             raise TypeError("a source that is not a Clip needs a config")
-        call = self._stub.StreamSentiment(timeout=timeout_s, metadata=self._metadata)
-        status = StatusWatch(call)
-        started = asyncio.Event()
-        sender = asyncio.create_task(_send(call, config, source, started))
-        closed = False
-        try:
-            async for response in call:
-                kind = response.WhichOneof("response")
-                if kind == "started":
-                    started.set()
-                closed = closed or kind == "closed"
-                if kind is not None:
+        effective = SessionConfig()
+        effective.CopyFrom(config)
+        effective.resumable = resume
+        live = LiveStream(self._open_stream, self._is_reachable, self.target, effective, timeout_s)
+        async with aclosing(live.run(source)) as responses:
+            async for response in responses:
+                if (kind := response.WhichOneof("response")) is not None:
                     yield getattr(response, kind)
-            if not closed:
-                raise StreamEndedError(
-                    grpc.StatusCode.OK, f"{self.target} ended the stream without closing the session"
-                )
-        except grpc.aio.AioRpcError as error:
-            if not closed:
-                raise await status.error(error, self.target, started.is_set()) from None
-        except asyncio.CancelledError:
-            if _was_cancelled() or not sender.done() or sender.cancelled() or (failure := sender.exception()) is None:
-                raise
-            raise failure from None
-        finally:
-            call.cancel()
-            sender.cancel()
-            await asyncio.gather(sender, return_exceptions=True)
 
+    def _is_reachable(self) -> bool:
+        """Whether the channel is connected, or was: a server that no connection can be made to is another matter."""
+        return self._channel.get_state() != grpc.ChannelConnectivity.TRANSIENT_FAILURE
 
-async def _send(
-    call: "grpc.aio.StreamStreamCall[StreamSentimentRequest, Any]",
-    config: SessionConfig,
-    source: AsyncIterator[Media],
-    started: asyncio.Event,
-) -> None:
-    """Write a session. Ends quietly when the call has ended, as the reader learns why; a failing source cancels it."""
-    try:
-        await call.write(StreamSentimentRequest(config=config))
-        await started.wait()
-        async for media in source:
-            await call.write(stream_request(media))
-        await call.write(StreamSentimentRequest(close=CloseSession()))
-        await call.done_writing()
-    except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-        return
-    except Exception:
-        call.cancel()
-        raise
-    finally:
-        if isinstance(source, AsyncGenerator):
-            await source.aclose()
+    def _open_stream(self, timeout_s: float | None) -> Call:
+        return self._stub.StreamSentiment(timeout=timeout_s, metadata=self._metadata)
 
 
 async def _write_all(
@@ -226,11 +193,6 @@ async def _write_all(
         await call.done_writing()
     except asyncio.InvalidStateError:  # the server has answered already: the answer says why
         return
-
-
-def _was_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 async def _clip_requests(clip: Clip) -> AsyncIterator[AnalyzeClipRequest]:

@@ -7,7 +7,7 @@ from typing import Any, Protocol, TextIO
 
 from moodstream.v1.clip_pb2 import AnalyzeClipResponse
 from moodstream.v1.result_pb2 import SCOPE_UTTERANCE, SCOPE_WINDOW, SentimentResult
-from moodstream.v1.session_pb2 import MediaRejected, SessionClosed, SessionEvent, SessionStarted
+from moodstream.v1.session_pb2 import MediaRejected, SessionClosed, SessionEvent, SessionResumed, SessionStarted
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
@@ -72,7 +72,7 @@ class TableDisplay:
         self._position = position
         self._width = min(console.width, MAX_WIDTH)
         self._finals: list[SentimentResult] = []
-        self._pending: dict[int, Text] = {}
+        self._pending: dict[str, Text] = {}
         self._heard = ""
         self._first, self._final = Latencies(), Latencies()
         self._latency_of: dict[int, int | None] = {}
@@ -94,12 +94,14 @@ class TableDisplay:
             case SentimentResult() if message.scope == SCOPE_WINDOW:
                 self._window(message, words, latency_ns)
             case SentimentResult() if message.scope == SCOPE_UTTERANCE:
-                self._line(utterance_row(message, self._width))
+                self._utterance(message)
             case MediaRejected():
                 self._console.print(_rejected_line(message))
             case SessionEvent():
                 name = event_name(message.type).replace("_", " ")
                 self._console.print(Text(f"{name}: {message.message}", "magenta"))
+            case SessionResumed():
+                self._console.print(Text("the connection was lost; the session goes on", "magenta"))
             case SessionClosed():
                 self.close()
                 self._console.print(self._summary(message))
@@ -127,13 +129,21 @@ class TableDisplay:
             self._latency_of[result.index] = to_ns(result.timings.total) if self._fast else latency_ns
         row = window_row(result, words, self._heard, self._latency_of.get(result.index), self._width)
         if not result.is_final:
-            self._pending[result.index] = row
+            self._pending[result.id] = row
             return
         self._final.add(latency_ns)
-        self._pending.pop(result.index, None)
+        self._pending.pop(result.id, None)
         self._latency_of.pop(result.index, None)
         self._finals.append(result)
         self._heard = words
+        self._line(row)
+
+    def _utterance(self, result: SentimentResult) -> None:
+        row = utterance_row(result, self._width)
+        if not result.is_final:
+            self._pending[result.id] = row
+            return
+        self._pending.pop(result.id, None)
         self._line(row)
 
     def _moving(self) -> Group:

@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import Any, Final, TypeVar
 
 import grpc
+from google.rpc import error_details_pb2, status_pb2
 
 _LOCAL_FAILURE: Final = "Internal error from Core"
 _STATUS_WAIT_S: Final = 1.0
@@ -17,12 +18,15 @@ class MediaError(ValueError):
 
 
 class MoodstreamError(Exception):
-    """The server refused a call or failed in it. `code` is the gRPC status."""
+    """The server refused a call or failed in it."""
 
-    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+    def __init__(self, code: grpc.StatusCode, message: str, reason: str = "") -> None:
         super().__init__(f"{code.name}: {message}")
         self.code = code
+        """The gRPC status."""
         self.message = message
+        self.reason = reason
+        """The stable reason, for programs: a name of `ErrorReason` without its prefix; empty where none was given."""
 
 
 class ServerUnreachableError(MoodstreamError):
@@ -31,6 +35,10 @@ class ServerUnreachableError(MoodstreamError):
 
 class StreamEndedError(MoodstreamError):
     """The connection was lost, or the server ended the stream, after the session had started and before it closed."""
+
+
+class NotResumedError(StreamEndedError):
+    """The connection was lost, and the session can't be resumed."""
 
 
 class StatusWatch:
@@ -42,31 +50,49 @@ class StatusWatch:
     """
 
     def __init__(self, call: grpc.aio.Call) -> None:
-        self._server_status: asyncio.Future[tuple[grpc.StatusCode, str]] = asyncio.get_running_loop().create_future()
+        self._server_status: asyncio.Future[_Status] = asyncio.get_running_loop().create_future()
         call.add_done_callback(self._note)
 
     def _note(self, call: grpc.aio.Call) -> None:
         code, details = _finished(call.code()), _finished(call.details()) or ""
         if details != _LOCAL_FAILURE and not self._server_status.done():
-            self._server_status.set_result((code, details))
+            self._server_status.set_result((code, details, reason_of(_finished(call.trailing_metadata()))))
 
     async def error(self, error: grpc.aio.AioRpcError, target: str, started: bool = False) -> MoodstreamError:
         """Return our exception for one of gRPC; `started` says that a session was already running."""
-        code, details = error.code(), error.details() or ""
-        if details == _LOCAL_FAILURE:
+        status = error.code(), error.details() or "", reason_of(error.trailing_metadata())
+        if status[1] == _LOCAL_FAILURE:
             with contextlib.suppress(TimeoutError):
-                code, details = await asyncio.wait_for(asyncio.shield(self._server_status), _STATUS_WAIT_S)
-        return from_status(code, details, target, started)
+                status = await asyncio.wait_for(asyncio.shield(self._server_status), _STATUS_WAIT_S)
+        code, details, reason = status
+        return from_status(code, details, target, started, reason)
 
 
-def from_status(code: grpc.StatusCode, details: str, target: str, started: bool = False) -> MoodstreamError:
+_Status = tuple[grpc.StatusCode, str, str]
+"""Code, details, and the stable reason or nothing."""
+
+
+def reason_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
+    """Return the reason in the status details of a call (`google.rpc.ErrorInfo`), or nothing."""
+    for key, value in metadata or ():
+        if key == "grpc-status-details-bin" and isinstance(value, bytes):
+            for detail in status_pb2.Status.FromString(value).details:
+                info = error_details_pb2.ErrorInfo()
+                if detail.Unpack(info):
+                    return str(info.reason)
+    return ""
+
+
+def from_status(
+    code: grpc.StatusCode, details: str, target: str, started: bool = False, reason: str = ""
+) -> MoodstreamError:
     """Return the exception for a status; `started` says that a session was already running."""
     details = " ".join(details.split()) or "no details"
-    if code == grpc.StatusCode.UNAVAILABLE and not started:
-        return ServerUnreachableError(code, f"no server answers at {target} ({_cause(details)})")
-    if code == grpc.StatusCode.UNAVAILABLE:
+    if reason or code != grpc.StatusCode.UNAVAILABLE:
+        return MoodstreamError(code, details, reason)
+    if started:
         return StreamEndedError(code, f"the connection to {target} was lost ({_cause(details)})")
-    return MoodstreamError(code, details)
+    return ServerUnreachableError(code, f"no server answers at {target} ({_cause(details)})")
 
 
 def _cause(details: str) -> str:

@@ -4,6 +4,7 @@ Every object has `type`. Times on the session clock are in seconds (`_s`), durat
 unset is null. Labels are keys, in the server's order.
 
     started    session_id, engine, models {name: version}
+    resumed    requests_received (a lost connection was replaced)
     result     scope (window, utterance, session), id, index, revision, final, start_s, end_s, sentiment, confidence,
                polarities {}, emotions {}, timings_ms {decode, encode, fuse, total} or null,
                modalities {name: {status (used, missing, late, dropped), contribution, coverage, sentiment, emotions {},
@@ -32,6 +33,7 @@ from moodstream.v1.session_pb2 import (
     ModelVersion,
     SessionClosed,
     SessionEvent,
+    SessionResumed,
     SessionStarted,
 )
 
@@ -65,6 +67,8 @@ def message_line(message: Message, *, words: str = "", latency_ns: int | None = 
                 "engine": engine_name(message.engine),
                 "models": models,
             }
+        case SessionResumed():
+            return {"type": "resumed", "requests_received": message.requests_received}
         case SentimentResult():
             latency_ms = None if latency_ns is None else latency_ns / NS_PER_MS
             return {**result_line(message), "words": words, "latency_ms": latency_ms}

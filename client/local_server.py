@@ -15,7 +15,6 @@ from client.errors import MoodstreamError
 _START_S: Final = 120.0
 _STOP_S: Final = 20.0
 _READY: Final = "Moodstream listens on "
-_FRAME: Final = " ╭╮╰╯─│"
 
 
 @dataclass(frozen=True)
@@ -65,8 +64,7 @@ async def _address(server: asyncio.subprocess.Process, said: asyncio.Task[bytes]
     except TimeoutError:
         raise MoodstreamError(grpc.StatusCode.UNAVAILABLE, f"the server did not start in {_START_S:g} s") from None
     if not line.startswith(_READY):
-        # Errors of usage come in a frame.
-        errors = [text for line in (await said).decode(errors="replace").splitlines() if (text := line.strip(_FRAME))]
+        errors = [text for line in (await said).decode(errors="replace").splitlines() if (text := line.strip())]
         message = errors[-1] if errors else f"the server ended with {await server.wait()}"
         raise MoodstreamError(grpc.StatusCode.UNAVAILABLE, message)
     return line.removeprefix(_READY).split(",")[0]

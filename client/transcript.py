@@ -8,7 +8,6 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,9 +17,6 @@ from moodstream.v1.session_pb2 import EndOfUtterance
 from client.clip import Timed
 from client.durations import NS_PER_S, seconds_to_ns, to_duration
 from client.errors import MediaError
-
-UTTERANCE_PAUSE_NS: Final = NS_PER_S
-"""A sentence is over when the next one begins, at the latest after this silence, as a recogniser would find it."""
 
 _SUFFIXES: Final = (".txt", ".srt", ".vtt", ".json", ".jsonl")
 _SENTENCE_END: Final = re.compile(r"[.!?…][\"'”)\]]*$")
@@ -39,11 +35,7 @@ class Word:
 
 @dataclass(frozen=True)
 class Transcript:
-    """The words of a clip in the order of their start, and the ends of all utterances but the last.
-
-    The last one ends with the session. Declaring its end would take its words out of the last window, which reaches
-    beyond the clip where the clip is no multiple of half a second long.
-    """
+    """The words of a clip in the order of their start, and the ends of its utterances."""
 
     words: tuple[Word, ...]
     utterance_ends_ns: tuple[int, ...]
@@ -64,8 +56,8 @@ class Transcript:
         """Yield words when they have been said, and ends of utterances, as a live recogniser would send them."""
         ends = [Timed(end_ns, EndOfUtterance(offset=to_duration(end_ns))) for end_ns in self.utterance_ends_ns]
         words = [Timed(word.end_ns, span) for word, span in zip(self.words, self.spans(), strict=True)]
-        # Sorting is stable: at the same time the end goes before the word that opens the next utterance.
-        yield from sorted([*ends, *words], key=lambda timed: timed.due_ns)
+        # Sorting is stable: an utterance's last word goes before its end.
+        yield from sorted([*words, *ends], key=lambda timed: timed.due_ns)
 
 
 def read_transcript(source: str, duration_ns: int) -> Transcript:
@@ -96,7 +88,7 @@ def read_transcript(source: str, duration_ns: int) -> Transcript:
 
 def spread(text: str, duration_ns: int) -> Transcript:
     """Return the words of `text` in equal parts of the clip, as one utterance."""
-    return Transcript(tuple(_spread_words(text, 0, duration_ns)), ())
+    return _from_words(_spread_words(text, 0, duration_ns), by_sentence=False)
 
 
 def _is_file(source: str) -> bool:
@@ -112,14 +104,11 @@ def _spread_words(text: str, start_ns: int, end_ns: int) -> list[Word]:
     return [Word(edges[index], edges[index + 1], word) for index, word in enumerate(texts)]
 
 
-def _from_words(words: Iterable[Word]) -> Transcript:
+def _from_words(words: Iterable[Word], by_sentence: bool = True) -> Transcript:
+    """Return the words with the ends of their sentences; what is left over at the end is one as well."""
     ordered = sorted(words, key=lambda word: word.start_ns)
-    ends = [
-        max(word.end_ns, min(following.start_ns, word.end_ns + UTTERANCE_PAUSE_NS))
-        for word, following in pairwise(ordered)
-        if _SENTENCE_END.search(word.text)
-    ]
-    return Transcript(tuple(ordered), tuple(ends))
+    ends = [word.end_ns for word in ordered[:-1] if by_sentence and _SENTENCE_END.search(word.text)]
+    return Transcript(tuple(ordered), (*ends, *(word.end_ns for word in ordered[-1:])))
 
 
 def _parse_cues(text: str, source: str) -> list[Word]:

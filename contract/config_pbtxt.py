@@ -7,6 +7,7 @@ container. Nothing in them depends on the machine: no path, no GPU count (`KIND_
 import json
 from typing import Final, Literal
 
+from contract.labels import EMOTIONS, MODALITIES, POLARITIES
 from contract.models import MOODSTREAM, TOKENIZER, WINDOW, ModelSpec, TensorSpec, contract_parameters
 
 Profile = Literal["cpu", "gpu"]
@@ -14,6 +15,12 @@ Profile = Literal["cpu", "gpu"]
 _TRITON_TYPE: Final = {"FP32": "TYPE_FP32", "UINT8": "TYPE_UINT8", "INT64": "TYPE_INT64", "BYTES": "TYPE_STRING"}
 _WARMUP_SOURCE: Final = {"FP32": "zero_data", "UINT8": "zero_data", "INT64": "zero_data"}
 _GPU_BATCH_SIZES: Final = (1, 4, 16, 64)
+LABEL_FILES: Final = {
+    "EMOTION": ("emotions.txt", EMOTIONS),
+    "POLARITY": ("polarities.txt", POLARITIES),
+    "CONTRIBUTION": ("modalities.txt", MODALITIES),
+}
+"""By output: the file beside `config.pbtxt` from which Triton takes the names of classes, and its lines."""
 
 
 def render_config(spec: ModelSpec, tokenizer_sha256: str, profile: Profile = "cpu") -> str:
@@ -46,7 +53,8 @@ def render_config(spec: ModelSpec, tokenizer_sha256: str, profile: Profile = "cp
 
 def _tensor(kind: str, tensor: TensorSpec) -> str:
     dims = ", ".join(map(str, tensor.shape))
-    return f'{kind} [ {{ name: "{tensor.name}" data_type: {_TRITON_TYPE[tensor.dtype]} dims: [ {dims} ] }} ]'
+    labels = f' label_filename: "{LABEL_FILES[tensor.name][0]}"' if tensor.name in LABEL_FILES else ""
+    return f'{kind} [ {{ name: "{tensor.name}" data_type: {_TRITON_TYPE[tensor.dtype]} dims: [ {dims} ]{labels} }} ]'
 
 
 def _parameter(key: str, value: str) -> str:

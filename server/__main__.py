@@ -2,89 +2,40 @@
 
 import asyncio
 import logging
+import os
 import signal
 import sys
-from enum import StrEnum
-from pathlib import Path
-from typing import Annotated
 
-import typer
+# gRPC's C core would write a line for every client's mistake, past the log and without a bound.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
-from server.app import PortError, serve
+from server.app import AccessError, PortError, serve
+from server.command_line import read_settings
 from server.inference.engine import EngineError
 from server.inference.repository import RepositoryError
-from server.inference.select import EngineSettings, EngineSetupError
-from server.settings import ServerSettings, SessionLimits
+from server.inference.select import EngineSetupError
+from server.rpc.tls import TlsError
+from server.settings import ServerSettings
 from server.triton.errors import TritonError
 
 
-class Engine(StrEnum):
-    """Values of --engine."""
-
-    AUTO = "auto"
-    TRITON = "triton"
-    ONNXRUNTIME = "onnxruntime"
-
-
-def main(
-    repository: Annotated[
-        Path, typer.Option(envvar="MOODSTREAM_REPOSITORY", help="Model repository.", exists=True, file_okay=False)
-    ] = Path("model_repository"),
-    host: Annotated[str, typer.Option(envvar="MOODSTREAM_HOST", help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(envvar="MOODSTREAM_PORT", min=0, max=65535, help="Port to listen on; 0 takes a free one.")
-    ] = 50051,
-    engine: Annotated[
-        Engine,
-        typer.Option(envvar="MOODSTREAM_ENGINE", help="What runs the models; auto prefers Triton and says why not."),
-    ] = Engine.AUTO,
-    triton_url: Annotated[
-        str | None,
-        typer.Option(
-            envvar="MOODSTREAM_TRITON_URL", help="host:port of a running Triton, in place of the embedded one."
-        ),
-    ] = None,
-    require_gpu: Annotated[
-        bool,
-        typer.Option(
-            "--require-gpu", envvar="MOODSTREAM_REQUIRE_GPU", help="Refuse to start unless every model got one."
-        ),
-    ] = False,
-    token_file: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="MOODSTREAM_TOKEN_FILE",
-            exists=True,
-            dir_okay=False,
-            help="File with the bearer token that calls must carry; without it everybody who reaches the port gets in.",
-        ),
-    ] = None,
-    max_sessions: Annotated[
-        int, typer.Option(envvar="MOODSTREAM_MAX_SESSIONS", min=1, max=10_000, help="Sessions and clips at a time.")
-    ] = SessionLimits.max_sessions,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what Triton and the sessions do.")] = False,
-) -> None:
-    """Serve live sentiment over gRPC, and KServe v2 for batch clients on the same port.
-
-    Exit codes: 0 stopped by a signal, 1 could not start.
-    """
+def main() -> int:
+    """Serve until a signal comes; return the exit code."""
+    settings = read_settings(sys.argv[1:], os.environ)
+    if settings.print_config:
+        print(settings.to_toml(), end="")
+        return 0
     logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING,
+        level=logging.INFO if settings.verbose else logging.WARNING,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
-    settings = ServerSettings(
-        engine=EngineSettings(repository, engine.value, triton_url, require_gpu),
-        host=host,
-        port=port,
-        token=None if token_file is None else token_file.read_text().strip(),
-        limits=SessionLimits(max_sessions=max_sessions),
-    )
     try:
         asyncio.run(_until_signalled(settings))
-    except (EngineSetupError, TritonError, EngineError, RepositoryError, PortError) as error:
+    except (EngineSetupError, TritonError, EngineError, RepositoryError, PortError, TlsError, AccessError) as error:
         print(f"moodstream: {error}", file=sys.stderr)
-        raise typer.Exit(1) from error
+        return 1
+    return 0
 
 
 async def _until_signalled(settings: ServerSettings) -> None:
@@ -96,4 +47,4 @@ async def _until_signalled(settings: ServerSettings) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    sys.exit(main())

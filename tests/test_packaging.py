@@ -15,7 +15,8 @@ def test_every_package_is_listed():
 
 def test_package_data_exists():
     for package, patterns in CONFIG["tool"]["setuptools"]["package-data"].items():
-        folder = ROOT / CONFIG["tool"]["setuptools"]["package-dir"].get(package, package.replace(".", "/"))
+        top, _, rest = package.partition(".")
+        folder = ROOT / CONFIG["tool"]["setuptools"]["package-dir"].get(top, top) / rest.replace(".", "/")
         for pattern in patterns:
             assert list(folder.glob(pattern)), f"{package}: {pattern}"
 

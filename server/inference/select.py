@@ -48,7 +48,8 @@ async def open_engine(settings: EngineSettings) -> tuple[Engine, str]:
         The engine, which the caller closes, and why it is not the preferred one (empty when it is).
 
     Raises:
-        EngineSetupError: the settings contradict each other, or both ONNX Runtimes are installed.
+        EngineSetupError: the settings contradict each other, there is no repository, or both ONNX Runtimes are
+            installed.
         GpuRequiredError: see there.
         RepositoryError: a model does not fit the contract.
         TritonError, EngineError: the engine that was asked for can't start, or a model can't be loaded.
@@ -57,6 +58,8 @@ async def open_engine(settings: EngineSettings) -> tuple[Engine, str]:
         raise EngineSetupError("a Triton address was given together with the in-process engine: choose one")
     if settings.triton_url is None:
         check_one_onnxruntime()
+        if not settings.repository.is_dir():
+            raise EngineSetupError(f"the model repository {settings.repository} is not a folder")
     engine, reason = await _open(settings)
     try:
         models = await engine.models()

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Self
@@ -11,12 +12,15 @@ from numpy.typing import NDArray
 from tritonclient.grpc import model_config_pb2
 from tritonclient.utils import InferenceServerException
 
-from contract.models import DType, TensorSpec
+from contract.models import MODELS, DType, TensorSpec
 from server.inference.engine import EngineError, LoadedModel, ModelUnavailableError, Tensors
 from server.triton import client as triton_client
 from server.triton.embedded import EmbeddedTriton
+from server.triton.errors import is_private
 from server.triton.health import Listener
 from server.triton.ort_session import GPU_PROVIDERS
+
+logger = logging.getLogger(__name__)
 
 _TRANSIENT: Final = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "RESOURCE_EXHAUSTED"})
 _TRANSIENT_WORDS: Final = ("is not healthy", "has no available versions")
@@ -49,7 +53,7 @@ class TritonEngine:
 
     async def infer(self, model: str, inputs: Tensors, timeout_s: float) -> dict[str, NDArray[Any]]:
         """Run one batch; see `Engine.infer`."""
-        if self._embedded is not None and not self._embedded.health.available(model):
+        if not self.available(model):
             raise ModelUnavailableError(model, "is being repaired")
         try:
             outputs = await triton_client.infer(self._client, model, inputs, timeout_s)
@@ -75,6 +79,25 @@ class TritonEngine:
             versions = dict.fromkeys(self._seen, ())
         return [await self._describe(name, ready) for name, ready in versions.items()]
 
+    async def answers(self) -> dict[str, bool]:
+        """See `Engine.answers`: of the embedded server its supervisor knows, others are asked what is ready.
+
+        Raises:
+            ModelUnavailableError: another server does not answer.
+        """
+        if self._embedded is not None:
+            return {name: self.available(name) for name, spec in MODELS.items() if spec.backend != "ensemble"}
+        try:
+            versions = await triton_client.ready_versions(self._client, 1.0)
+        except InferenceServerException as error:
+            raise ModelUnavailableError("triton", error.message() or "no answer") from error
+        return {name: bool(versions.get(name)) for name in MODELS}
+
+    @property
+    def metrics_url(self) -> str:
+        """Where the embedded server tells its own metrics; empty for others."""
+        return "" if self._embedded is None else self._embedded.metrics_url
+
     async def close(self) -> None:
         """Close the connections, and stop the embedded server if there is one."""
         await self._client.close()
@@ -89,17 +112,24 @@ class TritonEngine:
         """
         return self._embedded.subscribe(listener) if self._embedded is not None else _nothing
 
-    def report_failure(self, model: str, message: str) -> None:
-        """Have the supervisor of an embedded server look at a model that gave no answer, `message` being its words."""
+    def available(self, model: str) -> bool:
+        """False while a model is known not to answer, which is known only of the embedded server."""
+        return self._embedded is None or self._embedded.health.available(model)
+
+    def report_failure(self, model: str) -> None:
+        """Have the supervisor of an embedded server look at a model that gave no answer."""
         if self._embedded is not None:
-            self._embedded.health.failed(model, message)
+            self._embedded.health.failed(model)
 
     def _translated(self, model: str, error: InferenceServerException) -> EngineError:
         status = triton_client.status_name(error)
         message = error.message() or status or "no answer"
+        if is_private(message):
+            logger.warning("model %s: %s", model, message)
+            message = "Triton can't be reached now" if status == "UNAVAILABLE" else "Triton failed"
         if status not in _TRANSIENT and not any(words in message for words in _TRANSIENT_WORDS):
             return EngineError(model, message)
-        self.report_failure(model, message)
+        self.report_failure(model)
         return ModelUnavailableError(model, message)
 
     async def _describe(self, model: str, versions: tuple[str, ...]) -> LoadedModel:
@@ -107,8 +137,7 @@ class TritonEngine:
         if versions:
             with contextlib.suppress(InferenceServerException):
                 self._seen[model] = self._loaded(await triton_client.model_config(self._client, model), versions)
-                available = self._embedded is None or self._embedded.health.available(model)
-                return dataclasses.replace(self._seen[model], ready=available)
+                return dataclasses.replace(self._seen[model], ready=self.available(model))
         return dataclasses.replace(self._seen.get(model, LoadedModel(model, (), False, (), (), 0)), ready=False)
 
     def _loaded(self, config: model_config_pb2.ModelConfig, versions: tuple[str, ...]) -> LoadedModel:

@@ -4,14 +4,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from server.live.failures import Failure
-from server.session.fusion_input import ModalityView
+from server.session.fusion_input import FaceView, ModalityView
 from server.session.messages import Modality
 from server.session.pieces import Fused, Totals, UtterancePlan, WindowPlan
+from server.session.summary import SessionScores
 
 
 @dataclass(frozen=True)
 class Timings:
-    """Stages of one window on the server's clock, in nanoseconds, each counted from the end of the one before."""
+    """Stages of one result on the server's clock, in nanoseconds, each counted from the end of the one before."""
 
     decode_ns: int
     encode_ns: int
@@ -19,21 +20,14 @@ class Timings:
 
 
 @dataclass(frozen=True)
-class WindowResult:
-    """Scores of one window; `fused` is None when nothing in it carried data."""
+class Result:
+    """Scores of one window or utterance; `fused` is None when nothing in it carried data."""
 
-    plan: WindowPlan
+    plan: WindowPlan | UtterancePlan
     views: dict[Modality, ModalityView]
+    faces: tuple[FaceView, ...]
     fused: Fused | None
     timings: Timings
-
-
-@dataclass(frozen=True)
-class UtteranceResult:
-    """Scores of one utterance."""
-
-    plan: UtterancePlan
-    fused: Fused | None
 
 
 @dataclass(frozen=True)
@@ -80,9 +74,9 @@ class Closed:
     totals: dict[Modality, Totals]
     results: int
     end_ns: int
-    summary: Fused | None
+    summary: SessionScores | None
     failure: Failure | None = None
     """Of ERROR: what the session failed of."""
 
 
-Event = WindowResult | UtteranceResult | Rejected | Notice | Closed
+Event = Result | Rejected | Notice | Closed

@@ -1,4 +1,4 @@
-"""What all calls share: the engine, the batchers, the media thread, and the admission of sessions."""
+"""What all calls share: the engine, the batchers, the decoders, and the admission of sessions."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -9,20 +9,21 @@ from typing import Any
 from contract.timing import NS_PER_S
 from server.inference.encoders import Encoders
 from server.inference.engine import Engine, LoadedModel
+from server.live.admission import RETRY_S, Admission
 from server.live.events import CloseReason, Notice, NoticeType
 from server.live.failures import refused
 from server.live.runner import SessionRunner
 from server.live.scoring import Patience
 from server.live.session import Connection, LiveSession
+from server.media.clip_decoders import ClipDecoders
 from server.media.faces import FaceDetector
 from server.media.pump import MediaPump
 from server.media.session_media import MediaSettings, SessionMedia
+from server.media.voice import VoiceDetector
 from server.session.core import SessionCore, SessionSettings
 from server.session.reasons import Reason
 from server.settings import SessionLimits
 
-RETRY_S = 1.0
-"""When a client that was refused for want of room may try again."""
 DRAIN_S = 5.0
 """How long results may take when the server shuts down."""
 
@@ -36,8 +37,12 @@ class Front:
     models: list[LoadedModel]
     encoders: Encoders
     pump: MediaPump
+    clips: ClipDecoders
     detector: FaceDetector
     limits: SessionLimits
+    admission: Admission
+    voice: VoiceDetector | None = None
+    """None where its package is not installed: then loudness tells where there is a voice."""
     sessions: dict[str, LiveSession[Any]] = field(default_factory=dict)
     """Sessions that run, by their id: connected ones, and those that wait for their client to come back."""
     _kept: dict[str, LiveSession[Any]] = field(default_factory=dict)
@@ -49,12 +54,19 @@ class Front:
 
     @asynccontextmanager
     async def session(
-        self, settings: SessionSettings, media: MediaSettings, patience: Patience, is_resumable: bool = False
+        self,
+        settings: SessionSettings,
+        media: MediaSettings,
+        patience: Patience,
+        smoothing_ns: int = 0,
+        is_resumable: bool = False,
     ) -> AsyncIterator[Connection[Any]]:
         """Admit a session and end it with the block, or keep it for its client; raises RefusedError."""
         self._check_room()
-        decoders = SessionMedia(media, self.detector, self.limits.max_chunk_ns, self.limits.max_gap_ns)
-        runner = SessionRunner(SessionCore(settings), decoders, self.pump, self.encoders, patience)
+        voice = None if settings.endpointing_ns is None else self.voice
+        decoders = SessionMedia(media, self.detector, self.limits.max_chunk_ns, self.limits.max_gap_ns, voice)
+        core = SessionCore(settings)
+        runner = SessionRunner(core, decoders, self.pump, self.encoders, patience, smoothing_ns)
         session: LiveSession[Any] = LiveSession(runner, self.limits, is_resumable)
         self.sessions[session.id] = session
         async with self._connected(session) as connection:
@@ -84,6 +96,11 @@ class Front:
             yield
         finally:
             self._files -= 1
+
+    @property
+    def is_draining(self) -> bool:
+        """True once the server takes no more sessions."""
+        return self._draining
 
     def drain(self) -> None:
         """Take no more sessions and finish those that run: their clients get all results and the totals."""

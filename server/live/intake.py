@@ -4,14 +4,14 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from contract.timing import NS_PER_S
 from server.live.events import CloseReason
 from server.live.failures import Failure, RefusedError
 from server.live.session import Connection
-from server.session.messages import Item, Media, Modality
+from server.session.messages import EndOfUtterance, Item, Media, Modality
 from server.session.reasons import Reason
 
 logger = logging.getLogger(__name__)
@@ -106,13 +106,24 @@ def take_in(incoming: Incoming, connection: Connection[Any]) -> None:
     if incoming.refusal is not None:
         runner.refuse(incoming.refusal)
     for item in incoming.items:
-        if isinstance(item, Media) and len(item.data) > bounds[item.modality]:
+        if isinstance(item, Media) and _size(item) > bounds[item.modality]:
             runner.reject(item.modality, item.sequence, _too_large(item, bounds[item.modality]))
         else:
-            runner.receive(item)
+            runner.receive(_timed(item, connection.session.started_at))
+
+
+def _timed(item: Item, started_at: float) -> Item:
+    """Note when a message came that has no time of its own."""
+    if (isinstance(item, Media) and not item.has_time) or (isinstance(item, EndOfUtterance) and item.offset_ns is None):
+        return replace(item, arrived_ns=int((asyncio.get_running_loop().time() - started_at) * NS_PER_S))
+    return item
+
+
+def _size(media: Media) -> int:
+    return len(media.data) + sum(len(word.text.encode()) for word in media.words)
 
 
 def _too_large(media: Media, limit: int) -> Failure:
     field = f"{media.modality}.{'text' if media.modality == Modality.TEXT else 'data'}"
-    message = f"{field} has {len(media.data)} bytes: at most {limit} are accepted in one message"
+    message = f"{field} has {_size(media)} bytes: at most {limit} are accepted in one message"
     return Failure(Reason.MESSAGE_TOO_LARGE, message, field)

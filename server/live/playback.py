@@ -2,33 +2,27 @@
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from itertools import islice
 
-from contract.timing import samples_to_ns
 from server.live.events import CloseReason
 from server.live.failures import Failure
 from server.live.runner import SessionRunner
-from server.media.clip import Clip, ClipAudio, ClipFrame
+from server.media.clip import ClipAudio
+from server.media.clip_decoders import DecodedClip
 from server.media.errors import MediaError
 from server.session.messages import EndOfUtterance, Media, Modality
 from server.session.reasons import Reason
 
 logger = logging.getLogger(__name__)
 
-_PIECES_PER_TURN = 8
-"""Pieces that are decoded in one hand-over to a thread."""
-
-TimedText = tuple[int, Media | EndOfUtterance]
-"""Words or the end of an utterance, with the session time at which they are there."""
-
 
 @asynccontextmanager
-async def playing(clip: Clip, text: Sequence[TimedText], runner: SessionRunner) -> AsyncIterator[None]:
-    """Feed the file, and its words in the order of their times, into the session; stops with the block."""
-    player = asyncio.create_task(_play(clip, deque(text), runner), name="clip-player")
+async def playing(
+    clip: DecodedClip, text: Sequence[Media | EndOfUtterance], runner: SessionRunner
+) -> AsyncIterator[None]:
+    """Feed the words of a file and then the file into the session, in the background; stops with the block."""
+    player = asyncio.create_task(_play(clip, text, runner), name="clip-player")
     try:
         yield
     finally:
@@ -36,7 +30,7 @@ async def playing(clip: Clip, text: Sequence[TimedText], runner: SessionRunner) 
         await asyncio.gather(player, return_exceptions=True)
 
 
-async def _play(clip: Clip, text: deque[TimedText], runner: SessionRunner) -> None:
+async def _play(clip: DecodedClip, text: Sequence[Media | EndOfUtterance], runner: SessionRunner) -> None:
     try:
         await _feed(clip, text, runner)
         runner.finish(CloseReason.CLIENT)
@@ -48,30 +42,13 @@ async def _play(clip: Clip, text: deque[TimedText], runner: SessionRunner) -> No
         runner.fail(Failure(Reason.INTERNAL, "the file could not be played"))
 
 
-async def _feed(clip: Clip, text: deque[TimedText], runner: SessionRunner) -> None:
-    pieces = iter(clip)
-    sequences = {Modality.AUDIO: 0, Modality.VIDEO: 0}
-    while turn := await asyncio.to_thread(_next_pieces, pieces):
-        for piece in turn:
-            # Words must be there before the audio that makes their window final.
-            end_ns = _end_of(piece, clip)
-            while text and text[0][0] <= end_ns:
-                await runner.ready()
-                runner.receive(text.popleft()[1])
-            modality = Modality.AUDIO if isinstance(piece, ClipAudio) else Modality.VIDEO
-            await runner.ready()
-            runner.receive(Media(modality, sequences[modality], piece.start_offset_ns, piece.data))
-            sequences[modality] += 1
-    for _, item in text:
+async def _feed(clip: DecodedClip, text: Sequence[Media | EndOfUtterance], runner: SessionRunner) -> None:
+    for item in text:
         await runner.ready()
         runner.receive(item)
-
-
-def _next_pieces(pieces: Iterator[ClipAudio | ClipFrame]) -> list[ClipAudio | ClipFrame]:
-    return list(islice(pieces, _PIECES_PER_TURN))
-
-
-def _end_of(piece: ClipAudio | ClipFrame, clip: Clip) -> int:
-    if isinstance(piece, ClipFrame) or clip.audio is None:
-        return piece.start_offset_ns
-    return piece.start_offset_ns + samples_to_ns(len(piece.samples), clip.audio.sample_rate)
+    sequences = {Modality.AUDIO: 0, Modality.VIDEO: 0}
+    async for piece in clip:
+        modality = Modality.AUDIO if isinstance(piece, ClipAudio) else Modality.VIDEO
+        await runner.ready()
+        runner.receive(Media(modality, sequences[modality], piece.start_offset_ns, piece.data))
+        sequences[modality] += 1

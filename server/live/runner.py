@@ -7,9 +7,9 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
 
 from server.inference.encoders import Encoders
 from server.live.events import (
@@ -18,11 +18,11 @@ from server.live.events import (
     Event,
     Notice,
     Rejected,
+    Result,
     Timings,
-    UtteranceResult,
-    WindowResult,
 )
 from server.live.failures import Failure
+from server.live.observing import observe
 from server.live.scoring import Patience, Scored, Scorer
 from server.media.errors import MediaError
 from server.media.pump import MediaPump
@@ -30,23 +30,22 @@ from server.media.session_media import Decoded, SessionMedia
 from server.session.core import SessionCore
 from server.session.fusion_input import assemble
 from server.session.messages import Close, EndOfModality, EndOfUtterance, Item, Media, Modality, RejectedError
-from server.session.pieces import Output, Piece, UtterancePlan, WindowPlan, Words
+from server.session.pieces import Output, UtterancePlan, WindowPlan
 from server.session.reasons import Reason
+from server.session.smoothing import Smoothing
 from server.session.summary import Summary
 
 logger = logging.getLogger(__name__)
-_T = TypeVar("_T")
-
-
 _HIGH_WATER = 64
 """Messages of a session that may wait for decoding, and events that may wait for the client, before reading stops."""
+_RESULTS_PER_TURN = 16
 
 
 @dataclass(frozen=True)
 class _Due:
-    """A window whose scores are being computed."""
+    """A result whose scores are being computed."""
 
-    plan: WindowPlan
+    plan: WindowPlan | UtterancePlan
     task: asyncio.Task[Scored]
 
 
@@ -54,16 +53,22 @@ class SessionRunner:
     """One session from `receive` to its events. Use it in one event loop; `close` it when nobody will ask any more."""
 
     def __init__(
-        self, core: SessionCore, media: SessionMedia, pump: MediaPump, encoders: Encoders, patience: Patience
+        self,
+        core: SessionCore,
+        media: SessionMedia,
+        pump: MediaPump,
+        encoders: Encoders,
+        patience: Patience,
+        smoothing_ns: int = 0,
     ) -> None:
         self._core = core
         self._patience = patience
         self._pump = pump
         self._queue = pump.open(media, self._on_decoded, _HIGH_WATER)
-        self._outbox: deque[_Due | UtterancePlan | Rejected | Closed] = deque()
+        self._outbox: deque[_Due | Rejected | Closed] = deque()
         self._notices: deque[Notice] = deque()
         self._changed = asyncio.Event()
-        self._scorer = Scorer(encoders, patience, self._drop, self.notify, self._changed.set)
+        self._scorer = Scorer(encoders, patience, core.drop, self.notify, self._changed.set)
         self._room = asyncio.Event()
         self._room.set()
         self._reason: CloseReason | None = None
@@ -71,6 +76,7 @@ class SessionRunner:
         self._deadline: asyncio.TimerHandle | None = None
         self._is_overdue = False
         self._summary = Summary()
+        self._smoothing = Smoothing(smoothing_ns)
         self._results = 0
         self._end_ns = 0
 
@@ -79,6 +85,7 @@ class SessionRunner:
     async def ready(self) -> None:
         """Wait while the session is behind, so that the client is slowed down, not cut short."""
         await self._queue.room()
+        await self._scorer.room()
         await self._room.wait()
 
     def receive(self, item: Item) -> None:
@@ -163,6 +170,7 @@ class SessionRunner:
             if event is None:
                 await self.changed()
                 continue
+            observe(event)
             yield event
             if isinstance(event, Closed):
                 return
@@ -174,32 +182,37 @@ class SessionRunner:
             self._deadline.cancel()
         await self._scorer.close()
 
-    def _event(self, entry: _Due | UtterancePlan | Rejected | Closed) -> Event:
+    def _event(self, entry: _Due | Rejected | Closed) -> Event:
         if isinstance(entry, _Due):
             return self._finished(entry)
-        if isinstance(entry, UtterancePlan):
-            return UtteranceResult(entry, self._summary.utterance(entry.start_ns, entry.end_ns))
         if isinstance(entry, Closed):
             return self._closed(entry)
         return entry
 
-    def _finished(self, due: _Due) -> WindowResult:
+    def _finished(self, due: _Due) -> Result:
         if due.task.done():
             result = due.task.result().result
         else:
-            result = WindowResult(due.plan, assemble(due.plan, {}).views, None, Timings(0, 0, 0))
+            laid_out = assemble(due.plan, {})
+            result = Result(due.plan, laid_out.views, laid_out.faces, None, Timings(0, 0, 0))
+        return self._window(result, result.plan) if isinstance(result.plan, WindowPlan) else result
+
+    def _window(self, result: Result, plan: WindowPlan) -> Result:
+        """Count a window for the session, and smooth it."""
         self._results += 1
-        self._end_ns = max(self._end_ns, result.plan.end_ns)
-        if result.plan.is_final and result.fused is not None:
-            self._summary.add(result.plan.end_ns, result.fused)
-        return result
+        self._end_ns = max(self._end_ns, plan.end_ns)
+        if plan.is_final:
+            self._summary.add(plan, result.fused, result.views)
+        if result.fused is None:
+            return result
+        return replace(result, fused=self._smoothing.apply(plan.end_ns, plan.is_final, result.fused))
 
     def _closed(self, closed: Closed) -> Closed:
         """Settle the totals: what is still being tried has missed its last window."""
         for piece in self._scorer.pending:
-            self._drop(piece)
+            self._core.drop(piece)
         return Closed(
-            closed.reason, self._core.totals, self._results, self._end_ns, self._summary.session(), closed.failure
+            closed.reason, self._core.totals, self._results, self._end_ns, self._summary.result(), closed.failure
         )
 
     def _end(self, failure: Failure | None = None) -> None:
@@ -212,22 +225,32 @@ class SessionRunner:
         self._is_overdue = True
         if not self._ends:
             self._pump.remove(self._queue)
-            self._guarded(lambda: self._take(self._core.deliver_close(), time.monotonic_ns()))
+            self._guarded(lambda: self._take(list(self._core.deliver_close()), time.monotonic_ns()))
             if not self._ends:
                 self._end()
         self._changed.set()
-
-    def _drop(self, piece: Piece) -> None:
-        if not isinstance(piece, Words):
-            self._core.drop(piece)
 
     def _on_decoded(self, item: Item, arrived_ns: int, decoded: Decoded | Exception) -> None:
         self._guarded(lambda: self._take_decoded(item, arrived_ns, decoded))
 
     def _take_decoded(self, item: Item, arrived_ns: int, decoded: Decoded | Exception) -> None:
-        self._take(self._deliver(item, decoded), arrived_ns)
-        if isinstance(item, Close) and not self._ends:
+        if isinstance(item, Close):
+            if isinstance(decoded, Exception):
+                raise decoded
+            self._take_last(self._core.deliver_close(decoded.samples, decoded.voice), arrived_ns)
+        else:
+            self._take(self._deliver(item, decoded), arrived_ns)
+
+    def _take_last(self, outputs: Iterator[Output], arrived_ns: int) -> None:
+        """Take the results of the close, a few at a time: those of a recording would hold up other sessions."""
+        if self._ends:
+            return
+        turn = list(islice(outputs, _RESULTS_PER_TURN))
+        self._take(turn, arrived_ns)
+        if not turn:
             self._end()
+            return
+        asyncio.get_running_loop().call_soon(self._guarded, lambda: self._take_last(outputs, arrived_ns))
 
     def _guarded(self, work: Callable[[], None]) -> None:
         """A defect of ours ends the session, which its client is told, with the totals."""
@@ -237,19 +260,17 @@ class SessionRunner:
             logger.exception("a session failed")
             self.fail(Failure(Reason.INTERNAL, "the session failed in the server"))
 
-    def _deliver(self, item: Item, decoded: Decoded | Exception) -> list[Output]:
+    def _deliver(self, item: Media | EndOfModality | EndOfUtterance, decoded: Decoded | Exception) -> list[Output]:
         if isinstance(decoded, Exception):
             return self._undecodable(item, decoded)
-        if isinstance(item, Close):
-            return self._core.deliver_close(decoded.samples)
         if isinstance(item, EndOfModality):
-            return self._core.deliver_end_of_modality(item, decoded.samples)
+            return self._core.deliver_end_of_modality(item, decoded.samples, decoded.voice)
         if isinstance(item, EndOfUtterance):
             return self._core.deliver_end_of_utterance(item)
         if item.modality == Modality.AUDIO:
-            return self._core.deliver_audio(item, decoded.samples, decoded.reached_ns)
+            return self._core.deliver_audio(item, decoded.samples, decoded.reached_ns, decoded.voice)
         if item.modality == Modality.VIDEO:
-            return self._core.deliver_face(item, decoded.face)
+            return self._core.deliver_faces(item, decoded.faces)
         try:
             return self._core.deliver_text(item)
         except RejectedError as error:
@@ -257,29 +278,24 @@ class SessionRunner:
             return []
 
     def _undecodable(self, item: Item, error: Exception) -> list[Output]:
-        is_internal = not isinstance(error, MediaError)
-        if is_internal:
-            logger.error("decoding failed", exc_info=error)
         if not isinstance(item, Media):
             raise error
-        if is_internal:
+        if not isinstance(error, MediaError):
             failure = Failure(Reason.INTERNAL, f"{item.modality} could not be decoded", str(item.modality))
         else:
-            failure = Failure(Reason.MEDIA_UNDECODABLE, f"{item.modality}: {error}", f"{item.modality}.data")
+            failure = Failure(error.reason, f"{item.modality}: {error}", f"{item.modality}.{error.field}")
         self._put(Rejected(item.modality, item.sequence, failure))
         return self._core.deliver_rejected(item)
 
     def _take(self, outputs: list[Output], arrived_ns: int) -> None:
         decoded_ns = time.monotonic_ns()
         for output in outputs:
-            if isinstance(output, WindowPlan):
+            if isinstance(output, WindowPlan | UtterancePlan):
                 self._put(_Due(output, self._scorer.score(output, arrived_ns, decoded_ns)))
-            elif isinstance(output, UtterancePlan):
-                self._put(output)
             else:
                 self._scorer.encode(output)
 
-    def _put(self, entry: _Due | UtterancePlan | Rejected | Closed) -> None:
+    def _put(self, entry: _Due | Rejected | Closed) -> None:
         self._outbox.append(entry)
         if len(self._outbox) >= _HIGH_WATER:
             self._room.clear()

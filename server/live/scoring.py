@@ -1,7 +1,7 @@
-"""Encodes the pieces of one session and fuses its windows, each once.
+"""Encodes the pieces of one session and fuses its results, each once.
 
-Pieces are encoded as soon as the core gives them out; a window waits for its pieces, for a bounded time. A piece whose
-model is away is tried again in the background, so that later windows have it.
+Pieces are encoded as soon as the core gives them out; a result waits for its pieces, for a bounded time. A piece whose
+model is away is tried again in the background, so that later results have it.
 """
 
 import asyncio
@@ -14,9 +14,9 @@ from weakref import WeakKeyDictionary
 
 from server.inference.encoders import Encoders
 from server.inference.engine import EngineError, ModelUnavailableError
-from server.live.events import Notice, NoticeType, Timings, WindowResult
+from server.live.events import Notice, NoticeType, Result, Timings
 from server.session.fusion_input import Encoded, assemble
-from server.session.pieces import AudioHop, Face, Piece, WindowPlan, Words
+from server.session.pieces import AudioHop, Face, Piece, Plan, UtterancePlan, WindowPlan, Words
 
 logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -34,17 +34,21 @@ class Patience:
     """A window that could not be fused by then goes out without scores."""
     close_s: float
     """When the session ends, results that are not there by then go out without scores."""
+    max_pending: int | None = None
+    """Pieces that may be tried at a time before reading stops. None of a live session, which is paced by its source."""
 
 
 LIVE = Patience(window_s=0.5, piece_s=10.0, fusion_s=10.0, close_s=10.0)
-RECORDED = Patience(window_s=60.0, piece_s=60.0, fusion_s=60.0, close_s=600.0)
+RECORDED = Patience(window_s=60.0, piece_s=60.0, fusion_s=60.0, close_s=600.0, max_pending=64)
+_MAX_FUSIONS = 64
+"""Results of a session that are laid out at a time: all results of a recording are due at once."""
 
 
 @dataclass(frozen=True)
 class Scored:
-    """A window's result, and whether every piece of it was encoded."""
+    """A result, and whether every piece of it was encoded."""
 
-    result: WindowResult
+    result: Result
     is_complete: bool
 
 
@@ -75,8 +79,12 @@ class Scorer:
         self._on_dropped = on_dropped
         self._notify = notify
         self._on_done = on_done
+        self._room = asyncio.Event()
+        self._room.set()
+        self._fusions = asyncio.Semaphore(_MAX_FUSIONS)
         self._encodings: WeakKeyDictionary[Piece, asyncio.Task[Encoded | None]] = WeakKeyDictionary()
-        self._windows: dict[int, asyncio.Task[Scored]] = {}
+        self._open: dict[tuple[type[Plan], int], asyncio.Task[Scored]] = {}
+        """Results that may be revised."""
         self._away: set[str] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -87,13 +95,17 @@ class Scorer:
             task = self._encodings[piece] = self._start(self._encode(piece))
         return task
 
-    def score(self, plan: WindowPlan, arrived_ns: int, decoded_ns: int) -> asyncio.Task[Scored]:
-        """Score a window, in the background."""
-        previous = self._windows.pop(plan.index, None)
-        task = self._start(self._score(plan, previous, arrived_ns, decoded_ns))
+    def score(self, plan: WindowPlan | UtterancePlan, arrived_ns: int, decoded_ns: int) -> asyncio.Task[Scored]:
+        """Score a window or an utterance, in the background."""
+        name = (type(plan), plan.index)
+        task = self._start(self._score(plan, self._open.pop(name, None), arrived_ns, decoded_ns))
         if not plan.is_final:
-            self._windows[plan.index] = task
+            self._open[name] = task
         return task
+
+    async def room(self) -> None:
+        """Wait while `Patience.max_pending` pieces are being tried."""
+        await self._room.wait()
 
     async def close(self) -> None:
         """Stop everything that still runs."""
@@ -113,6 +125,8 @@ class Scorer:
 
     async def _encode(self, piece: Piece) -> Encoded | None:
         self.pending.add(piece)
+        if self._patience.max_pending is not None and len(self.pending) >= self._patience.max_pending:
+            self._room.clear()
         try:
             encoded = await self._encoders.encode(piece, self._patience.piece_s, self._unavailable)
         except EngineError as error:
@@ -121,34 +135,43 @@ class Scorer:
             return None
         finally:
             self.pending.discard(piece)
+            self._room.set()
         self._recovered(_MODEL_OF[type(piece)])
+        piece.release()
         return encoded
 
     async def _score(
-        self, plan: WindowPlan, previous: asyncio.Task[Scored] | None, arrived_ns: int, decoded_ns: int
+        self,
+        plan: WindowPlan | UtterancePlan,
+        previous: asyncio.Task[Scored] | None,
+        arrived_ns: int,
+        decoded_ns: int,
     ) -> Scored:
         if previous is not None and plan.same_as_before:
             scored = await previous
             if scored.is_complete:
                 return Scored(replace(scored.result, plan=plan), is_complete=True)
-        pieces: list[Piece] = [piece for piece in (*plan.hops, *plan.faces, plan.words) if piece is not None]
-        encodings = {piece: self.encode(piece) for piece in pieces}
+        async with self._fusions:
+            return await self._fuse(plan, arrived_ns, decoded_ns)
+
+    async def _fuse(self, plan: WindowPlan | UtterancePlan, arrived_ns: int, decoded_ns: int) -> Scored:
+        encodings = {piece: self.encode(piece) for piece in plan.pieces()}
         await self._settle(encodings)
         encoded = {
             piece: done for piece, task in encodings.items() if task.done() and (done := task.result()) is not None
         }
         encoded_ns = time.monotonic_ns()
-        window = assemble(plan, encoded)
+        laid_out = assemble(plan, encoded)
         fused = None
-        if not window.is_empty:
+        if not laid_out.is_empty:
             try:
-                fused = await self._encoders.fuse(window.tensors, self._patience.fusion_s, self._unavailable)
+                fused = await self._encoders.fuse(laid_out.tensors, self._patience.fusion_s, self._unavailable)
                 self._recovered("fusion")
             except EngineError as error:
-                logger.warning("a window has no scores: %s", error)
+                logger.warning("a result has no scores: %s", error)
         timings = Timings(decoded_ns - arrived_ns, encoded_ns - decoded_ns, time.monotonic_ns() - encoded_ns)
-        complete = len(encoded) == len(pieces) and (fused is not None or window.is_empty)
-        return Scored(WindowResult(plan, window.views, fused, timings), complete)
+        complete = len(encoded) == len(encodings) and (fused is not None or laid_out.is_empty)
+        return Scored(Result(plan, laid_out.views, laid_out.faces, fused, timings), complete)
 
     async def _settle(self, encodings: dict[Piece, asyncio.Task[Encoded | None]]) -> None:
         """Wait until the pieces are encoded, but not for those whose model is away."""

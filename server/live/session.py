@@ -57,9 +57,12 @@ class LiveSession(Generic[Response]):
         self.resume_token = secrets.token_urlsafe(24) if is_resumable else ""
         self.runner = runner
         self.limits = limits
+        self.render: Callable[[Event], Response]
+        """Writes an event as a response: set by whoever opens the session."""
         self.log: ResponseLog[Response] = ResponseLog(limits.max_kept_responses if is_resumable else 0)
         self.requests_received = 0
-        self.ends_at = asyncio.get_running_loop().time() + limits.max_duration_ns / NS_PER_S
+        self.started_at = asyncio.get_running_loop().time()
+        self.ends_at = self.started_at + limits.max_duration_ns / NS_PER_S
         self.is_over = False
         """`Closed` has gone out."""
         self.failure: Failure | None = None
@@ -90,7 +93,7 @@ class Connection(Generic[Response]):
         if self.session.connection is not self:
             raise refused(Reason.SESSION_RESUMED, "another connection has resumed the session")
 
-    async def responses(self, render: Callable[[Event], Response], received: int) -> AsyncGenerator[Response, None]:
+    async def responses(self, received: int) -> AsyncGenerator[Response, None]:
         """Yield the responses from number `received` on, old ones and new ones, until the session has closed.
 
         Raises:
@@ -107,6 +110,6 @@ class Connection(Generic[Response]):
                 continue
             if isinstance(event, Closed):
                 session.is_over, session.failure = True, event.failure
-            response = render(event)
+            response = session.render(event)
             session.log.append(response)
             yield response

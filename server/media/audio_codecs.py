@@ -37,7 +37,7 @@ class AudioDecoder(Protocol):
     """Samples per second of what `decode` returns."""
 
     def decode(self, data: bytes, max_samples: int) -> Samples:
-        """Return float32 [n], the mean of the channels, 1 <= n <= `max_samples`.
+        """Return float32 [n] of the chosen channel, or the mean of all, 1 <= n <= `max_samples`.
 
         Raises:
             MediaError: the data is not what the settings say, or longer than `max_samples`.
@@ -52,10 +52,11 @@ class AudioDecoder(Protocol):
 class PcmDecoder:
     """Interleaved samples of a fixed width. Stateless."""
 
-    def __init__(self, encoding: AudioEncoding, rate: int, channels: int) -> None:
+    def __init__(self, encoding: AudioEncoding, rate: int, channels: int, channel: int | None = None) -> None:
         self.rate = rate
         self._encoding = encoding
         self._channels = channels
+        self._channel = channel
         self._width, self._to_float = _PCM[encoding]
 
     def decode(self, data: bytes, max_samples: int) -> Samples:
@@ -67,7 +68,7 @@ class PcmDecoder:
                 f"{self._encoding} with {self._channels} channel(s) takes {step} bytes a sample"
             )
         _check_length(len(data) // step, max_samples, self.rate)
-        return _mix(self._to_float(data).reshape(-1, self._channels))
+        return _mix(self._to_float(data).reshape(-1, self._channels), self._channel)
 
     def reset(self) -> None:
         """Nothing is kept from one message to the next."""
@@ -76,9 +77,10 @@ class PcmDecoder:
 class FlacDecoder:
     """Each message is one complete FLAC file whose header states the number of samples. Stateless."""
 
-    def __init__(self, rate: int, channels: int) -> None:
+    def __init__(self, rate: int, channels: int, channel: int | None = None) -> None:
         self.rate = rate
         self._channels = channels
+        self._channel = channel
 
     def decode(self, data: bytes, max_samples: int) -> Samples:
         """See `AudioDecoder`. The header is checked before anything is decoded."""
@@ -95,7 +97,7 @@ class FlacDecoder:
             raise MediaError(f"FLAC data is truncated or corrupt: {str(error).strip() or 'decoder lost'}") from error
         if len(samples) != total:
             raise MediaError(f"FLAC data is truncated: {len(samples)} of {total} samples")
-        return _mix(samples)
+        return _mix(samples, self._channel)
 
     def reset(self) -> None:
         """Nothing is kept from one message to the next."""
@@ -110,10 +112,11 @@ class OpusDecoder:
 
     rate = OPUS_RATE
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, channel: int | None = None) -> None:
         if channels > OPUS_MAX_CHANNELS:
             raise MediaError(f"raw Opus packets carry at most {OPUS_MAX_CHANNELS} channels, got {channels}")
         self._channels = channels
+        self._channel = channel
         self.reset()
 
     def decode(self, data: bytes, max_samples: int) -> Samples:
@@ -128,7 +131,7 @@ class OpusDecoder:
         interleaved = np.concatenate([frame.to_ndarray().reshape(-1) for frame in frames] or [np.zeros(0, np.int16)])
         samples = interleaved.reshape(-1, self._channels).astype(np.float32) / 32768
         _check_length(len(samples), max_samples, OPUS_RATE)
-        return _mix(samples)
+        return _mix(samples, self._channel)
 
     def reset(self) -> None:
         """Start over with a fresh decoder."""
@@ -138,13 +141,17 @@ class OpusDecoder:
         self._codec = codec
 
 
-def make_decoder(encoding: AudioEncoding, rate: int, channels: int) -> AudioDecoder:
-    """Return the decoder of one stream; raises MediaError where the encoding can't carry that many channels."""
+def make_decoder(encoding: AudioEncoding, rate: int, channels: int, channel: int | None = None) -> AudioDecoder:
+    """Return the decoder of one stream, which listens to one `channel`, or to the mean of all.
+
+    Raises:
+        MediaError: the encoding can't carry that many channels.
+    """
     if encoding is AudioEncoding.FLAC:
-        return FlacDecoder(rate, channels)
+        return FlacDecoder(rate, channels, channel)
     if encoding is AudioEncoding.OPUS:
-        return OpusDecoder(channels)
-    return PcmDecoder(encoding, rate, channels)
+        return OpusDecoder(channels, channel)
+    return PcmDecoder(encoding, rate, channels, channel)
 
 
 def _check_length(samples: int, max_samples: int, rate: int) -> None:
@@ -154,9 +161,11 @@ def _check_length(samples: int, max_samples: int, rate: int) -> None:
         raise MediaError(f"audio chunk of {samples / rate:.6g} s is longer than {max_samples / rate:.6g} s")
 
 
-def _mix(samples: Samples) -> Samples:
-    """Mean of the channels, [n, channels] -> [n]."""
-    return samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
+def _mix(samples: Samples, channel: int | None) -> Samples:
+    """One channel, or the mean of all, [n, channels] -> [n]."""
+    whole = samples.shape[1] > 1 and channel is None
+    mixed: Samples = samples.mean(axis=1, dtype=np.float32) if whole else samples[:, channel or 0]
+    return mixed
 
 
 def _from_s16(data: bytes) -> Samples:

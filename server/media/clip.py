@@ -4,7 +4,6 @@ It knows nothing of sessions: what comes out goes into an `AudioTrack` and a `Fa
 """
 
 import heapq
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -64,19 +63,19 @@ class Clip:
     """An opened media file; iterate over it once, then close it (or use it in a `with`).
 
     Offset 0 is the earliest timestamp of both streams: they are shifted together, so that lips and voice stay in step.
-    At most one piece of each stream is in memory. It may be closed while another thread is still reading: that thread's
-    iteration ends, where FFmpeg alone would crash.
+    At most one piece of each stream is in memory.
     """
 
-    def __init__(self, audio: ClipStream | None, video: ClipStream | None, max_duration_ns: int) -> None:
+    def __init__(
+        self, audio: ClipStream | None, video: ClipStream | None, max_duration_ns: int, channel: int | None = None
+    ) -> None:
         first_audio, first_video = (stream.first if stream else None for stream in (audio, video))
         if first_audio is None and first_video is None:
             raise MediaError("the clip has neither audio nor video that could be decoded")
         self._base_ns = min(timed.start_ns for timed in (first_audio, first_video) if timed)
         self._max_ns = max_duration_ns
+        self._channel = channel
         self._audio, self._video = audio, video
-        self._lock = threading.Lock()
-        self._closed = False
         self.audio = None if first_audio is None else _audio_settings(first_audio.frame)
         """How `ClipAudio.data` is encoded; None without audio."""
         self.video = None if first_video is None else _video_settings(first_video.frame)
@@ -90,19 +89,12 @@ class Clip:
         """
         pieces: Iterator[ClipAudio | ClipFrame] = self._pieces()
         merged = heapq.merge(pieces, self._images(), key=lambda item: item.start_offset_ns)
-        while True:
-            with self._lock:
-                item = None if self._closed else next(merged, None)
-            if item is None:
-                return
-            yield item
+        yield from merged
 
     def close(self) -> None:
-        """Release the file; waits for the piece that is being decoded."""
-        self._closed = True
-        with self._lock:
-            for stream in filter(None, (self._audio, self._video)):
-                stream.close()
+        """Release the file."""
+        for stream in filter(None, (self._audio, self._video)):
+            stream.close()
 
     def __enter__(self) -> Self:
         return self
@@ -115,7 +107,7 @@ class Clip:
     def _pieces(self) -> Iterator[ClipAudio]:
         if self._audio is None or self.audio is None:
             return
-        pending = _PendingAudio(self.audio.sample_rate)
+        pending = _PendingAudio(self.audio.sample_rate, self._channel)
         for timed in self._audio:
             assert isinstance(timed.frame, av.AudioFrame)
             yield from pending.push(self._offset(timed.start_ns), timed.frame)
@@ -142,8 +134,15 @@ class Clip:
         return offset_ns
 
 
-def read_clip(source: bytes | Path, max_duration_ns: int = MAX_CLIP_NS, max_bytes: int = MAX_CLIP_BYTES) -> Clip:
+def read_clip(
+    source: bytes | Path,
+    max_duration_ns: int = MAX_CLIP_NS,
+    max_bytes: int = MAX_CLIP_BYTES,
+    channel: int | None = None,
+) -> Clip:
     """Open a media file: any container and codec that FFmpeg reads, with audio, video or both.
+
+    Of its audio, `channel` is listened to, or the mean of all.
 
     Raises:
         MediaError: no media file, cut off, too large or too long by its header, or without any stream.
@@ -155,7 +154,7 @@ def read_clip(source: bytes | Path, max_duration_ns: int = MAX_CLIP_NS, max_byte
         video = open_stream(source, "video", max_bytes, max_duration_ns)
         if video is not None:
             opened.callback(video.close)
-        clip = Clip(audio, video, max_duration_ns)
+        clip = Clip(audio, video, max_duration_ns, channel)
         opened.pop_all()
         return clip
 
@@ -163,8 +162,9 @@ def read_clip(source: bytes | Path, max_duration_ns: int = MAX_CLIP_NS, max_byte
 class _PendingAudio:
     """Gathers decoded frames of any layout into mono pieces of about 200 ms."""
 
-    def __init__(self, rate: int) -> None:
+    def __init__(self, rate: int, channel: int | None) -> None:
         self._rate = rate
+        self._channel = channel
         self._begin(0)
 
     def push(self, offset_ns: int, frame: av.AudioFrame) -> Iterator[ClipAudio]:
@@ -196,10 +196,17 @@ class _PendingAudio:
         except (av.FFmpegError, ValueError) as error:
             raise MediaError("the clip's audio changes its format on the way") from error
         for part in converted:
-            # The mean, as for a session's audio: FFmpeg's own mix is louder and may leave [-1, 1].
-            samples = part.to_ndarray().reshape(-1, part.layout.nb_channels).mean(axis=1, dtype=np.float32)
+            samples = self._mono(part.to_ndarray().reshape(-1, part.layout.nb_channels).astype(np.float32, copy=False))
             self._frames.append(samples)
             self._held += len(samples)
+
+    def _mono(self, channels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return one channel, or the mean, as for a session: FFmpeg's own mix is louder and may leave [-1, 1]."""
+        if self._channel is None:
+            return np.asarray(channels.mean(axis=1, dtype=np.float32))
+        if self._channel >= channels.shape[1]:
+            raise MediaError(f"the clip's audio has {channels.shape[1]} channels: there is no channel {self._channel}")
+        return np.ascontiguousarray(channels[:, self._channel])
 
     def _take(self) -> ClipAudio:
         piece = ClipAudio(self._start_ns + samples_to_ns(self._given, self._rate), np.concatenate(self._frames))

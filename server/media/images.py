@@ -14,8 +14,16 @@ MIN_SIDE: Final = 16
 MAX_SIDE: Final = 4096
 MAX_PIXELS: Final = 4096 * 2304
 """More than 4K UHD has. What a header announces is checked before a byte of the image is decoded."""
+MAX_FACES: Final = 4
 MAX_SCANS: Final = 64
-"""Of a progressive JPEG: usual ones have about ten, each costs a pass over the whole image."""
+"""Of a JPEG; usual progressive ones have about ten."""
+MAX_SCANNED_PIXELS: Final = 30_000_000
+"""Pixels of a JPEG times its scans, as each scan is a pass over the whole image."""
+MAX_PNG_CHUNKS: Final = 4096
+"""libpng writes one for each 8 KiB."""
+HEAVY_JPEG: Final = 1_500_000
+HEAVY_PNG: Final = 150_000
+"""Scanned pixels of a JPEG, and pixels of a PNG, that take about 10 ms: whoever sends more waits in a lane apart."""
 
 _REDUCED: Final = {
     1: cv2.IMREAD_COLOR_RGB,
@@ -28,6 +36,8 @@ _PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _JPEG_FRAME_MARKERS: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_BARE_MARKERS: Final = frozenset({0x01, *range(0xD0, 0xD8)})
 _JPEG_START_OF_SCAN: Final = b"\xff\xda"
+_PNG_CHUNKS: Final = frozenset({b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND"})
+"""What the pixels depend on. All else is left out: compressed text and profiles inflate to hundreds of megabytes."""
 
 
 class VideoEncoding(StrEnum):
@@ -56,8 +66,18 @@ class VideoSettings:
     face_crop: bool = False
     width: int | None = None
     height: int | None = None
+    max_faces: int = 1
+    """Faces that are followed at a time."""
+    face_nearest: tuple[float, float] | None = None
+    """Where the speaker's face is expected, as shares of the image's width and height; None for the largest face."""
 
     def __post_init__(self) -> None:
+        if not 1 <= self.max_faces <= MAX_FACES:
+            raise MediaError(f"max_faces must be 1 to {MAX_FACES}, got {self.max_faces}")
+        if self.face_nearest is not None and not all(0 <= share <= 1 for share in self.face_nearest):
+            raise MediaError(f"face_nearest must lie in the image, from 0 to 1, got {self.face_nearest}")
+        if self.face_crop and (self.face_nearest is not None or self.max_faces > 1):
+            raise MediaError("images that are face crops hold one face each: face_nearest and max_faces do not apply")
         if self.encoding == VideoEncoding.RGB24:
             if self.width is None or self.height is None:
                 raise MediaError("rgb24 images need width and height")
@@ -95,8 +115,10 @@ def decode(settings: VideoSettings, size: ImageSize, data: bytes, reduction: int
     raw = np.frombuffer(data, np.uint8)
     if settings.encoding == VideoEncoding.RGB24:
         return raw.reshape(size.height, size.width, 3)
-    if settings.encoding == VideoEncoding.JPEG and data.count(_JPEG_START_OF_SCAN) > MAX_SCANS:
-        raise MediaError(f"JPEG image has more than {MAX_SCANS} scans")
+    if settings.encoding == VideoEncoding.JPEG:
+        _check_scans(size, data)
+    else:
+        raw = np.frombuffer(_essential_png(data), np.uint8)
     try:
         image = cv2.imdecode(raw, _REDUCED[reduction])
     except cv2.error as error:
@@ -104,6 +126,22 @@ def decode(settings: VideoSettings, size: ImageSize, data: bytes, reduction: int
     if image is None:
         raise MediaError(f"{settings.encoding} image of {size.width} x {size.height} is truncated or corrupt")
     return np.asarray(image, dtype=np.uint8)
+
+
+def is_heavy(settings: VideoSettings, data: bytes) -> bool:
+    """Tell, from the header alone, whether decoding takes so long that other sessions should not wait for it."""
+    if settings.encoding == VideoEncoding.RGB24:
+        return False
+    try:
+        size = read_size(settings, data)
+    except MediaError:
+        return False  # it will be refused without being decoded
+    pixels = size.width * size.height
+    if settings.encoding == VideoEncoding.PNG:
+        return pixels > HEAVY_PNG
+    if pixels * MAX_SCANS <= HEAVY_JPEG:
+        return False  # saves the counting, which takes a millisecond for the largest messages
+    return pixels * _scans(data) > HEAVY_JPEG
 
 
 def coarsest_reduction(factor: float) -> int:
@@ -118,6 +156,38 @@ def _check_size(size: ImageSize) -> None:
             f"image of {width} x {height}: sides must be {MIN_SIDE} to {MAX_SIDE} pixels, "
             f"with at most {MAX_PIXELS / 1e6:.1f} million pixels"
         )
+
+
+def _scans(data: bytes) -> int:
+    """Count the markers of scans. `bytes.count` takes 8 ms for 4 MiB, with the interpreter's lock."""
+    raw = np.frombuffer(data, np.uint8)
+    marks = np.flatnonzero(raw[:-1] == _JPEG_START_OF_SCAN[0])
+    return int(np.count_nonzero(raw[marks + 1] == _JPEG_START_OF_SCAN[1]))
+
+
+def _check_scans(size: ImageSize, data: bytes) -> None:
+    scans = _scans(data)
+    if scans > MAX_SCANS:
+        raise MediaError(f"JPEG image has more than {MAX_SCANS} scans")
+    if size.width * size.height * scans > MAX_SCANNED_PIXELS:
+        raise MediaError(
+            f"JPEG image of {size.width} x {size.height} with {scans} scans: "
+            f"pixels times scans must be at most {MAX_SCANNED_PIXELS / 1e6:g} million"
+        )
+
+
+def _essential_png(data: bytes) -> bytes:
+    """Return the PNG with the chunks that its pixels depend on (PNG specification, 5.3: length, type, data, CRC)."""
+    kept = [_PNG_SIGNATURE]
+    position = len(_PNG_SIGNATURE)
+    for _ in range(MAX_PNG_CHUNKS):
+        if position + 12 > len(data):
+            return b"".join(kept)
+        end = position + 12 + int.from_bytes(data[position : position + 4], "big")
+        if data[position + 4 : position + 8] in _PNG_CHUNKS:
+            kept.append(data[position:end])
+        position = end
+    raise MediaError(f"PNG image has more than {MAX_PNG_CHUNKS} chunks")
 
 
 def _rgb24_size(settings: VideoSettings, data: bytes) -> ImageSize:

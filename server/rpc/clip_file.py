@@ -9,53 +9,66 @@ from moodstream.v1 import clip_pb2
 
 from contract.timing import NS_PER_S
 from server.live.failures import refused
-from server.live.playback import TimedText
-from server.media.clip import Clip, read_clip
+from server.media.clip_decoders import ClipDecoders, DecodedClip
 from server.media.errors import MediaError
 from server.media.session_media import MediaSettings
-from server.rpc.requests import text_media, to_ns
+from server.rpc.requests import endpointing_of, interval_of, text_media, to_ns, with_faces
 from server.session.core import SessionSettings
-from server.session.messages import EndOfUtterance, Modality
+from server.session.messages import EndOfUtterance, Media, Modality
 from server.session.reasons import Reason
 from server.settings import SessionLimits
-
-_PIECES_PER_TURN = 8
-"""Pieces that are decoded in one hand-over to a thread."""
 
 
 @dataclass(frozen=True)
 class OpenedFile:
     """A media file that can be played, and the settings of its session."""
 
-    clip: Clip
+    clip: DecodedClip
     settings: SessionSettings
     media: MediaSettings
-    timed_text: tuple[TimedText, ...]
-    """Words and ends of utterances in the order of their times."""
+    text: tuple[Media | EndOfUtterance, ...]
+    """Words and ends of utterances."""
 
 
 @asynccontextmanager
 async def opened_file(
-    file: clip_pb2.MediaFile, requests: AsyncIterator[clip_pb2.AnalyzeClipRequest], limits: SessionLimits
+    file: clip_pb2.MediaFile,
+    requests: AsyncIterator[clip_pb2.AnalyzeClipRequest],
+    limits: SessionLimits,
+    decoders: ClipDecoders,
 ) -> AsyncIterator[OpenedFile]:
     """Receive and open a file.
 
     Raises:
         RefusedError: something other than `data` came, or more of it than `max_clip_bytes`; or the file can't be read.
     """
-    timed_text = _timed_text(file, limits)
-    data = await _receive(requests, limits)
+    interval_ns = interval_of(file.results, "config.file.results")
+    endpointing_ns = endpointing_of(file, "config.file")
+    text = _text(file, limits)
     try:
-        clip = await asyncio.to_thread(read_clip, data, limits.max_clip_ns, limits.max_clip_bytes)
+        async with asyncio.timeout(limits.upload_timeout_s):
+            data = await _receive(requests, limits)
+    except TimeoutError:
+        message = f"the media file was not there within {limits.upload_timeout_s:g} s"
+        raise refused(Reason.CONFIG_TIMEOUT, message, "data") from None
+    channel = file.audio_channel if file.HasField("audio_channel") else None
+    bounds = limits.max_clip_bytes, limits.max_clip_ns, limits.max_clip_cpu_s
+    try:
+        async with decoders.open(data, *bounds, channel) as clip:
+            del data
+            present = {Modality.AUDIO: clip.audio, Modality.VIDEO: clip.video, Modality.TEXT: text or None}
+            modalities = frozenset(modality for modality, one in present.items() if one is not None)
+            settings = SessionSettings(
+                modalities,
+                interval_ns=interval_ns,
+                endpointing_ns=endpointing_ns,
+                is_recorded=True,
+                max_gap_ns=limits.max_clip_ns,
+            )
+            video = None if clip.video is None else with_faces(clip.video, file, "config.file")
+            yield OpenedFile(clip, settings, MediaSettings(clip.audio, video), text)
     except MediaError as error:
         raise refused(Reason.MEDIA_UNDECODABLE, str(error), "data") from error
-    try:
-        present = {Modality.AUDIO: clip.audio, Modality.VIDEO: clip.video, Modality.TEXT: timed_text or None}
-        modalities = frozenset(modality for modality, one in present.items() if one is not None)
-        settings = SessionSettings(modalities, final_only=True, max_gap_ns=limits.max_clip_ns)
-        yield OpenedFile(clip, settings, MediaSettings(clip.audio, clip.video), timed_text)
-    finally:
-        clip.close()
 
 
 async def _receive(requests: AsyncIterator[clip_pb2.AnalyzeClipRequest], limits: SessionLimits) -> bytes:
@@ -83,14 +96,11 @@ async def _next(
         raise refused(Reason.CONFIG_TIMEOUT, message, "data") from None
 
 
-def _timed_text(file: clip_pb2.MediaFile, limits: SessionLimits) -> tuple[TimedText, ...]:
-    timed: list[TimedText] = []
-    for number, span in enumerate(file.transcript):
-        words = text_media(span)
-        if len(words.data) > limits.max_text_bytes:
+def _text(file: clip_pb2.MediaFile, limits: SessionLimits) -> tuple[Media | EndOfUtterance, ...]:
+    words = tuple(map(text_media, file.transcript))
+    for number, one in enumerate(words):
+        if len(one.data) > limits.max_text_bytes:
             field = f"config.file.transcript[{number}].text"
-            message = f"{field} has {len(words.data)} bytes: at most {limits.max_text_bytes} are taken"
+            message = f"{field} has {len(one.data)} bytes: at most {limits.max_text_bytes} are taken"
             raise refused(Reason.MESSAGE_TOO_LARGE, message, field)
-        timed.append((words.start_ns + words.duration_ns, words))
-    timed += [(to_ns(end), EndOfUtterance(to_ns(end))) for end in file.utterance_ends]
-    return tuple(sorted(timed, key=lambda pair: pair[0]))
+    return (*words, *(EndOfUtterance(to_ns(end)) for end in file.utterance_ends))

@@ -1,41 +1,25 @@
-"""Passes KServe v2 calls of batch clients on to Triton, byte for byte, by an allow-list.
-
-Loading a model is running code and a shared-memory region is a window into another process, so whatever is not on the
-list is refused. Requests are parsed only to decide about them; what is forwarded are the bytes that came.
-"""
+"""KServe v2 over gRPC: which calls exist at this port, and how their errors end them."""
 
 import functools
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Final, NoReturn, TypeAlias
 
 import grpc
-from google.protobuf.message import DecodeError, Message
 from tritonclient.grpc import service_pb2
 
-from contract.models import MODELS
 from server.inference.engine import Engine
 from server.inference.triton_engine import TritonEngine
+from server.kserve.errors import KServeError
+from server.kserve.front import METHODS, SERVICE, KServeFront, Metadata
+from server.kserve.requests import MAX_FIELDS
+from server.wire import MalformedError, parse
 
-SERVICE: Final = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
-Metadata = tuple[tuple[str, str | bytes], ...]
 
 _FORWARDED_METADATA: Final = frozenset({"traceparent", "tracestate", "triton_grpc_error"})
 """Metadata that Triton understands. Credentials of our clients are none of its business."""
 _IN_PROCESS: Final = "KServe v2 needs Triton, but this server runs its models in process; use moodstream.v1"
-
-
-class RefusedError(Exception):
-    """A request that is not passed on, with the status to answer with."""
-
-    def __init__(self, code: grpc.StatusCode, details: str) -> None:
-        super().__init__(details)
-        self.code = code
-
-
-Rule = Callable[[bytes], str]
-"""Returns the model that a request is about (empty: none); raises RefusedError."""
 
 
 def kserve_handler(engine: Engine) -> grpc.GenericRpcHandler:
@@ -43,7 +27,7 @@ def kserve_handler(engine: Engine) -> grpc.GenericRpcHandler:
 
     With the in-process engine every call is answered with UNIMPLEMENTED.
     """
-    return _ToTriton(engine) if isinstance(engine, TritonEngine) else _Unimplemented()
+    return _ToTriton(KServeFront(engine)) if isinstance(engine, TritonEngine) else _Unimplemented()
 
 
 class _Unimplemented(grpc.GenericRpcHandler):
@@ -54,121 +38,70 @@ class _Unimplemented(grpc.GenericRpcHandler):
 
 
 class _ToTriton(grpc.GenericRpcHandler):
-    def __init__(self, engine: TritonEngine) -> None:
-        self._engine = engine
+    def __init__(self, front: KServeFront) -> None:
+        self._front = front
 
     def service(self, details: grpc.HandlerCallDetails) -> "Handler | None":
         method = _method_of(details)
         if method is None:
             return None
-        rule = _RULES.get(method)
-        if rule is None:
-            return _refusing(grpc.StatusCode.PERMISSION_DENIED, f"{method} is not open on this port")
+        if method in METHODS:
+            return grpc.unary_unary_rpc_method_handler(functools.partial(self._ask, method))
         metadata = tuple(pair for pair in details.invocation_metadata or () if pair[0] in _FORWARDED_METADATA)
+        if method == "ModelInfer":
+            return grpc.unary_unary_rpc_method_handler(functools.partial(self._infer, metadata))
         if method == "ModelStreamInfer":
-            return grpc.stream_stream_rpc_method_handler(functools.partial(self._stream, method, rule, metadata))
-        return grpc.unary_unary_rpc_method_handler(functools.partial(self._unary, method, rule, metadata))
+            return grpc.stream_stream_rpc_method_handler(functools.partial(self._stream, metadata))
+        return _refusing(grpc.StatusCode.PERMISSION_DENIED, f"{method} is not open on this port")
 
-    async def _unary(self, method: str, rule: Rule, metadata: Metadata, request: bytes, context: Context) -> bytes:
+    async def _ask(self, method: str, request: bytes, context: Context) -> bytes:
         try:
-            model = rule(request)
-        except RefusedError as refused:
-            await context.abort(refused.code, str(refused))
-        multicallable: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]
-        multicallable = self._engine.channel.unary_unary(f"/{SERVICE}/{method}")
-        # A cancelled handler cancels the call that it awaits.
+            message = parse(METHODS[method].request, request, MAX_FIELDS)
+            response = await self._front.ask(method, message, context.time_remaining())
+        except (KServeError, MalformedError) as error:
+            await _abort(context, error)
+        return response.SerializeToString()
+
+    async def _infer(self, metadata: Metadata, request: bytes, context: Context) -> bytes:
         try:
-            return await multicallable(request, timeout=context.time_remaining(), metadata=metadata)
-        except grpc.aio.AioRpcError as error:
-            self._engine.report_failure(model, error.details() or "")
-            await _abort_like(context, error)
+            return await self._front.infer(_inference(request), context.time_remaining(), metadata)
+        except (KServeError, MalformedError) as error:
+            await _abort(context, error)
 
     async def _stream(
-        self, method: str, rule: Rule, metadata: Metadata, requests: AsyncIterator[bytes], context: Context
+        self, metadata: Metadata, requests: AsyncIterator[bytes], context: Context
     ) -> AsyncIterator[bytes]:
-        checked = _Checked(requests, rule)
-        multicallable: grpc.aio.StreamStreamMultiCallable[bytes, bytes]
-        multicallable = self._engine.channel.stream_stream(f"/{SERVICE}/{method}")
-        call = multicallable(checked.allowed(), timeout=context.time_remaining(), metadata=metadata)
+        admitted = _Admitted(requests, self._front.admit)
         try:
-            async for response in call:
+            async for response in self._front.infer_stream(admitted.requests(), context.time_remaining(), metadata):
                 yield response
-        except grpc.aio.AioRpcError as error:
-            await _abort_like(context, error)
-        finally:
-            call.cancel()
-        if checked.refused is not None:
-            await context.abort(checked.refused.code, str(checked.refused))
+        except KServeError as error:
+            await _abort(context, error)
+        if admitted.refused is not None:
+            await _abort(context, admitted.refused)
 
 
-class _Checked:
+class _Admitted:
     """The requests of a stream up to the first one that is refused: those before it are still answered."""
 
-    def __init__(self, requests: AsyncIterator[bytes], rule: Rule) -> None:
+    def __init__(self, requests: AsyncIterator[bytes], admit: Callable[[service_pb2.ModelInferRequest], None]) -> None:
         self._requests = requests
-        self._rule = rule
-        self.refused: RefusedError | None = None
+        self._admit = admit
+        self.refused: KServeError | MalformedError | None = None
 
-    async def allowed(self) -> AsyncIterator[bytes]:
-        async for request in self._requests:
+    async def requests(self) -> AsyncIterator[bytes]:
+        async for data in self._requests:
             try:
-                self._rule(request)
-            except RefusedError as refused:
+                request = _inference(data)
+                self._admit(request)
+            except (KServeError, MalformedError) as refused:
                 self.refused = refused
                 return
-            yield request
+            yield request.SerializeToString()
 
 
-def _no_model(_: bytes) -> str:
-    return ""
-
-
-def _named_model(message: type[Message]) -> Rule:
-    """Return the rule of a method whose request names the model in `name`."""
-
-    def rule(request: bytes) -> str:
-        return _ours(_parsed(message, request).name)
-
-    return rule
-
-
-def _inference(request: bytes) -> str:
-    """Allow inference with tensors in the message, not in memory that is shared with Triton."""
-    parsed = _parsed(service_pb2.ModelInferRequest, request)
-    for tensor in (*parsed.inputs, *parsed.outputs):
-        if any(key.startswith("shared_memory") for key in tensor.parameters):
-            raise RefusedError(
-                grpc.StatusCode.PERMISSION_DENIED,
-                f"tensor {tensor.name} is in shared memory, which is not open on this port: send it in the message",
-            )
-    return _ours(parsed.model_name)
-
-
-def _parsed(message: type[Message], request: bytes) -> Any:
-    try:
-        return message.FromString(request)
-    except DecodeError as error:
-        raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT, f"not a {message.__name__}: {error}") from error
-
-
-def _ours(model: str) -> str:
-    if model not in MODELS:
-        said = f"model {model!r} is not served here" if model else "the request must name a model"
-        raise RefusedError(grpc.StatusCode.PERMISSION_DENIED, f"{said}; there are {', '.join(MODELS)}")
-    return model
-
-
-_RULES: Final[dict[str, Rule]] = {
-    "ServerLive": _no_model,
-    "ServerReady": _no_model,
-    "ServerMetadata": _no_model,
-    "ModelReady": _named_model(service_pb2.ModelReadyRequest),
-    "ModelMetadata": _named_model(service_pb2.ModelMetadataRequest),
-    "ModelConfig": _named_model(service_pb2.ModelConfigRequest),
-    "ModelStatistics": _named_model(service_pb2.ModelStatisticsRequest),
-    "ModelInfer": _inference,
-    "ModelStreamInfer": _inference,
-}
+def _inference(data: bytes) -> service_pb2.ModelInferRequest:
+    return parse(service_pb2.ModelInferRequest, data, MAX_FIELDS)
 
 
 def _method_of(details: grpc.HandlerCallDetails) -> str | None:
@@ -186,9 +119,6 @@ def _refusing(code: grpc.StatusCode, sentence: str) -> Handler:
     return grpc.stream_stream_rpc_method_handler(refuse)
 
 
-async def _abort_like(context: Context, error: grpc.aio.AioRpcError) -> NoReturn:
-    """End the call as Triton ended it. Where Triton could not be reached, its private address is kept back."""
-    unreachable = error.code() is grpc.StatusCode.UNAVAILABLE and "failed to connect" in (error.details() or "")
-    details = "Triton can't be reached now" if unreachable else error.details() or ""
-    trailing = tuple(pair for pair in error.trailing_metadata() or () if not pair[0].startswith("grpc-"))
-    await context.abort(error.code(), details, trailing)
+async def _abort(context: Context, error: KServeError | MalformedError) -> NoReturn:
+    code = error.code if isinstance(error, KServeError) else grpc.StatusCode.INVALID_ARGUMENT
+    await context.abort(code, str(error))

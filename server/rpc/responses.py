@@ -2,42 +2,32 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-from google.protobuf.duration_pb2 import Duration
-from moodstream.v1 import error_pb2, media_pb2, result_pb2, session_pb2
-from numpy.typing import NDArray
+from moodstream.v1 import error_pb2, media_pb2, session_pb2
 
 from contract.timing import NS_PER_S
 from server.inference.engine import LoadedModel
-from server.live.events import Closed, Event, Notice, Rejected, UtteranceResult, WindowResult
+from server.live.events import Closed, Event, Notice, Rejected, Result
 from server.live.failures import Failure
 from server.live.front import Front
 from server.live.session import LiveSession
-from server.rpc.enums import CLOSE_REASON, EMOTION, ENGINE, ERROR_REASON, EVENT_TYPE, MODALITY, POLARITY, STATUS
+from server.rpc.enums import CLOSE_REASON, ENGINE, ERROR_REASON, EVENT_TYPE, MODALITY
+from server.rpc.requests import DEFAULT_OUTPUTS
+from server.rpc.results import ResultWriter, to_duration
 from server.session.core import SessionSettings
-from server.session.fusion_input import ModalityView
 from server.session.messages import Modality
-from server.session.pieces import Fused, Totals
+from server.session.pieces import Totals
 from server.settings import SessionLimits
 
 
-def to_duration(ns: int) -> Duration:
-    """Return nanoseconds as a duration; both fields have the sign of `ns`."""
-    seconds, nanos = divmod(abs(ns), NS_PER_S)
-    return Duration(seconds=seconds, nanos=nanos) if ns >= 0 else Duration(seconds=-seconds, nanos=-nanos)
-
-
-def stream_response(event: Event) -> session_pb2.StreamSentimentResponse:
+def stream_response(event: Event, writer: ResultWriter) -> session_pb2.StreamSentimentResponse:
     """Return an event of a session as a response."""
-    if isinstance(event, WindowResult):
-        return session_pb2.StreamSentimentResponse(result=window_message(event))
-    if isinstance(event, UtteranceResult):
-        return session_pb2.StreamSentimentResponse(result=utterance_message(event))
+    if isinstance(event, Result):
+        return session_pb2.StreamSentimentResponse(result=writer.result(event))
     if isinstance(event, Rejected):
         return session_pb2.StreamSentimentResponse(rejected=rejected_message(event))
     if isinstance(event, Notice):
         return session_pb2.StreamSentimentResponse(event=notice_message(event))
-    return session_pb2.StreamSentimentResponse(closed=closed_message(event))
+    return session_pb2.StreamSentimentResponse(closed=closed_message(event, writer))
 
 
 def effective_config(config: session_pb2.SessionConfig, settings: SessionSettings) -> session_pb2.SessionConfig:
@@ -45,8 +35,17 @@ def effective_config(config: session_pb2.SessionConfig, settings: SessionSetting
     effective = session_pb2.SessionConfig()
     effective.CopyFrom(config)
     effective.lateness.CopyFrom(to_duration(settings.lateness_ns))
+    effective.results.interval.CopyFrom(to_duration(settings.interval_ns))
+    if not effective.results.HasField("smoothing"):
+        effective.results.smoothing.CopyFrom(to_duration(0))
+    if not effective.results.outputs:
+        effective.results.outputs.extend(sorted(DEFAULT_OUTPUTS))
+    if settings.endpointing_ns is not None:
+        effective.endpointing.speech_end_timeout.CopyFrom(to_duration(settings.endpointing_ns))
     if effective.HasField("audio") and not effective.audio.HasField("audio_channel_count"):
         effective.audio.audio_channel_count = 1
+    if effective.HasField("video") and not effective.video.HasField("max_faces"):
+        effective.video.max_faces = 1
     return effective
 
 
@@ -118,55 +117,15 @@ def notice_message(notice: Notice) -> session_pb2.SessionEvent:
     return session_pb2.SessionEvent(type=EVENT_TYPE[notice.type], message=notice.message, model=notice.model)
 
 
-def window_message(result: WindowResult) -> result_pb2.SentimentResult:
-    """Return a window's scores as the client sees them."""
-    plan, timings = result.plan, result.timings
-    message = _result(result_pb2.SCOPE_WINDOW, plan.index, plan.start_ns, plan.end_ns, result.fused)
-    message.revision = plan.revision
-    message.is_final = plan.is_final
-    for number, modality in enumerate(Modality):
-        view = result.views[modality]
-        contribution = None if result.fused is None else float(result.fused.contribution[number])
-        message.modalities.append(_modality(modality, view, contribution, plan.acknowledged.get(modality)))
-    total_ns = timings.decode_ns + timings.encode_ns + timings.fuse_ns
-    message.timings.CopyFrom(
-        result_pb2.StageTimings(
-            decode=to_duration(timings.decode_ns),
-            encode=to_duration(timings.encode_ns),
-            fuse=to_duration(timings.fuse_ns),
-            total=to_duration(total_ns),
-        )
-    )
-    return message
-
-
-def utterance_message(result: UtteranceResult) -> result_pb2.SentimentResult:
-    """Return an utterance's scores as the client sees them."""
-    plan = result.plan
-    message = _result(result_pb2.SCOPE_UTTERANCE, plan.index, plan.start_ns, plan.end_ns, result.fused)
-    message.is_final = True
-    _add_contributions(message, result.fused)
-    return message
-
-
-def closed_message(closed: Closed) -> session_pb2.SessionClosed:
+def closed_message(closed: Closed, writer: ResultWriter) -> session_pb2.SessionClosed:
     """Return a session's end as the client sees it."""
-    message = session_pb2.SessionClosed(
-        reason=CLOSE_REASON[closed.reason], totals=totals_messages(closed.totals), results=closed.results
+    return session_pb2.SessionClosed(
+        reason=CLOSE_REASON[closed.reason],
+        totals=totals_messages(closed.totals),
+        results=closed.results,
+        summary=writer.summary(closed),
+        error=None if closed.failure is None else error_message(closed.failure),
     )
-    if closed.summary is not None:
-        message.summary.CopyFrom(summary_message(closed))
-    if closed.failure is not None:
-        message.error.CopyFrom(error_message(closed.failure))
-    return message
-
-
-def summary_message(closed: Closed) -> result_pb2.SentimentResult:
-    """Return the session's own scores."""
-    message = _result(result_pb2.SCOPE_SESSION, 0, 0, closed.end_ns, closed.summary)
-    message.is_final = True
-    _add_contributions(message, closed.summary)
-    return message
 
 
 def totals_messages(totals: dict[Modality, Totals]) -> list[session_pb2.ModalityTotals]:
@@ -180,69 +139,7 @@ def totals_messages(totals: dict[Modality, Totals]) -> list[session_pb2.Modality
             late=one.late,
             dropped=one.dropped,
             rejected=one.rejected,
+            replaced=one.replaced,
         )
         for modality, one in totals.items()
-    ]
-
-
-_ID_PREFIX = {
-    result_pb2.SCOPE_WINDOW: "window-",
-    result_pb2.SCOPE_UTTERANCE: "utterance-",
-    result_pb2.SCOPE_SESSION: "session-",
-}
-
-
-def _result(
-    scope: "result_pb2.Scope.ValueType", index: int, start_ns: int, end_ns: int, fused: Fused | None
-) -> result_pb2.SentimentResult:
-    message = result_pb2.SentimentResult(
-        scope=scope,
-        id=f"{_ID_PREFIX[scope]}{index}",
-        index=index,
-        start_offset=to_duration(start_ns),
-        end_offset=to_duration(end_ns),
-    )
-    if fused is not None:
-        message.sentiment = fused.sentiment
-        message.confidence = fused.confidence
-        message.polarities.extend(_polarities(fused.polarity))
-        message.emotions.extend(_emotions(fused.emotion))
-    return message
-
-
-def _add_contributions(message: result_pb2.SentimentResult, fused: Fused | None) -> None:
-    if fused is not None:
-        for number, modality in enumerate(Modality):
-            message.modalities.append(
-                result_pb2.ModalityResult(modality=MODALITY[modality], contribution=float(fused.contribution[number]))
-            )
-
-
-def _modality(
-    modality: Modality, view: ModalityView, contribution: float | None, acknowledged: int | None
-) -> result_pb2.ModalityResult:
-    message = result_pb2.ModalityResult(
-        modality=MODALITY[modality],
-        status=STATUS[view.status],
-        contribution=contribution,
-        coverage=view.coverage,
-        acknowledged_sequence=acknowledged,
-    )
-    if view.emotion is not None and view.sentiment is not None:
-        message.scores.sentiment = view.sentiment
-        message.scores.emotions.extend(_emotions(view.emotion))
-    return message
-
-
-def _polarities(probabilities: NDArray[np.float32]) -> list[result_pb2.PolarityScore]:
-    return [
-        result_pb2.PolarityScore(polarity=polarity, probability=float(probability))
-        for polarity, probability in zip(POLARITY, probabilities, strict=True)
-    ]
-
-
-def _emotions(probabilities: NDArray[np.float32]) -> list[result_pb2.EmotionScore]:
-    return [
-        result_pb2.EmotionScore(emotion=emotion, probability=float(probability))
-        for emotion, probability in zip(EMOTION, probabilities, strict=True)
     ]

@@ -7,8 +7,9 @@ import grpc
 from moodstream.v1 import clip_pb2, service_pb2, service_pb2_grpc, session_pb2
 
 from server.inference.engine import EngineError
+from server.live.admission import RETRY_S
 from server.live.failures import Failure
-from server.live.front import RETRY_S, Front
+from server.live.front import Front
 from server.rpc import clip, stream
 from server.rpc.info import server_info
 from server.rpc.status import abort

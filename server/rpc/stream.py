@@ -3,18 +3,20 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from functools import partial
 
 import grpc
 from moodstream.v1 import session_pb2
 
-from contract.timing import NS_PER_S
 from server.live.failures import RefusedError, refused
 from server.live.front import Front
 from server.live.intake import reading
 from server.live.scoring import LIVE
 from server.live.session import Connection
-from server.rpc.requests import Parser, media_settings, session_settings
+from server.rpc.auth import caller
+from server.rpc.requests import Parser, media_settings, result_settings, session_settings
 from server.rpc.responses import started_message, stream_response
+from server.rpc.results import ResultWriter
 from server.rpc.status import abort
 from server.session.reasons import Reason
 from server.settings import SessionLimits
@@ -29,11 +31,12 @@ async def stream_sentiment(
 ) -> AsyncGenerator[Response, None]:
     """Run a session until its client closes it, the server drains it, or one of the limits is reached."""
     try:
-        first = await _first(requests, front.limits)
-        run = _resume if first.HasField("resume") else _start
-        async with aclosing(run(front, first, requests)) as responses:
-            async for response in responses:
-                yield response
+        with front.admission.session(caller.get()):
+            first = await _first(requests, front.limits)
+            run = _resume if first.HasField("resume") else _start
+            async with aclosing(run(front, first, requests)) as responses:
+                async for response in responses:
+                    yield response
     except RefusedError as error:
         await abort(context, error.failure)
 
@@ -41,7 +44,9 @@ async def stream_sentiment(
 async def _start(front: Front, first: Request, requests: AsyncIterator[Request]) -> AsyncGenerator[Response, None]:
     config = first.config
     settings, media = session_settings(config, front.limits), media_settings(config)
-    async with front.session(settings, media, LIVE, config.resumable) as connection:
+    results = result_settings(config.results, "config.results")
+    async with front.session(settings, media, LIVE, results.smoothing_ns, config.resumable) as connection:
+        connection.session.render = partial(stream_response, writer=ResultWriter(results))
         started = Response(started=started_message(front, connection.session, config, settings))
         connection.session.log.append(started)
         yield started
@@ -71,7 +76,7 @@ async def _responses(
     session = connection.session
     async with (
         reading(requests, connection, Parser(session.limits)),
-        aclosing(connection.responses(stream_response, received)) as responses,
+        aclosing(connection.responses(received)) as responses,
     ):
         async for response in responses:
             response.requests_received = session.requests_received
@@ -82,10 +87,10 @@ async def _responses(
 
 async def _first(requests: AsyncIterator[Request], limits: SessionLimits) -> Request:
     try:
-        async with asyncio.timeout(limits.idle_timeout_ns / NS_PER_S):
+        async with asyncio.timeout(limits.config_timeout_s):
             first = await anext(requests, None)
     except TimeoutError:
-        raise refused(Reason.CONFIG_TIMEOUT, "no config came within the idle timeout") from None
+        raise refused(Reason.CONFIG_TIMEOUT, "no config came in time") from None
     if first is None:
         raise refused(Reason.CONFIG_MISSING, "the stream ended before its config")
     kind = first.WhichOneof("request")

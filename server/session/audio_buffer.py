@@ -11,9 +11,12 @@ from contract.timing import (
     CHUNK_SAMPLES,
     CONTEXT_SAMPLES,
     HOP_SAMPLES,
-    HOPS_PER_WINDOW,
 )
 from server.session.pieces import AudioHop
+from server.session.retention import stride_of
+
+_KEPT_HOPS = 64
+"""Of an utterance, beside those that windows need: half a minute; of a longer one every second hop stays, and so on."""
 
 
 class AudioBuffer:
@@ -51,14 +54,16 @@ class AudioBuffer:
             if hop is not None:
                 yield hop
 
-    def window(self, last_hop: int) -> tuple[AudioHop | None, ...]:
-        """Return the `HOPS_PER_WINDOW` hops up to and including `last_hop`."""
-        return tuple(self._hops.get(index) for index in range(last_hop - HOPS_PER_WINDOW + 1, last_hop + 1))
+    def hops(self, first: int, last: int) -> tuple[AudioHop | None, ...]:
+        """Return the hops `first` to `last`, both included."""
+        return tuple(self._hops.get(index) for index in range(first, last + 1))
 
-    def forget_before(self, hop: int) -> None:
-        """Forget the hops before number `hop`."""
-        for old in [index for index in self._hops if index < hop]:
-            del self._hops[old]
+    def forget(self, utterance_hop: int, window_hop: int) -> None:
+        """Forget what lies before both, and thin out what only a long utterance needs."""
+        stride = stride_of(window_hop - utterance_hop, _KEPT_HOPS)
+        for index in list(self._hops):
+            if index < window_hop and (index < utterance_hop or index % stride):
+                del self._hops[index]
 
     def _advance(self, end: int, samples: NDArray[np.float32] | None) -> Iterator[AudioHop]:
         """Move to the absolute sample `end`, over `samples` or over a gap."""

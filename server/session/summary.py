@@ -1,65 +1,64 @@
-"""Scores of an utterance and of the session, from the final results of their windows."""
+"""Scores of the whole session, from the final results of its windows."""
 
-from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.timing import HOP_NS
-from server.session.pieces import Fused
+from contract.labels import EMOTIONS, MODALITIES, POLARITIES
+from server.session.fusion_input import ModalityView
+from server.session.messages import Modality
+from server.session.pieces import Fused, Status, WindowPlan
 
-_KEPT_WINDOWS = 1_200
-"""Windows that an utterance's result can look back on: ten minutes."""
+_WORSE = (Status.DROPPED, Status.LATE, Status.MISSING)
+"""What is said of a modality that no window used, the first that was said of any window."""
 
 
-@dataclass
-class _Mean:
-    """Mean of fused scores, weighted by their confidence: a window that hesitates says little about the whole."""
+@dataclass(frozen=True)
+class SessionScores:
+    """Scores of a session and what became of its modalities."""
 
-    weight: float = 0.0
-    total: NDArray[np.float64] | None = None
-
-    def add(self, fused: Fused) -> None:
-        row = np.concatenate([[fused.sentiment], fused.polarity, fused.emotion, fused.contribution]).astype(np.float64)
-        weighted = row * fused.confidence
-        self.total = weighted if self.total is None else self.total + weighted
-        self.weight += fused.confidence
-
-    def result(self, like: Fused) -> Fused:
-        assert self.total is not None
-        row = (self.total / self.weight).astype(np.float32)
-        polarities, emotions = len(like.polarity), len(like.emotion)
-        return Fused(
-            float(row[0]),
-            row[1 : 1 + polarities],
-            row[1 + polarities : 1 + polarities + emotions],
-            row[1 + polarities + emotions :],
-        )
+    fused: Fused
+    views: dict[Modality, ModalityView]
 
 
 class Summary:
-    """Collects final windows. A window without data adds nothing."""
+    """Mean over the final windows in which there is a voice, a face or a word.
+
+    Each counts by its confidence: a window that hesitates says little about the whole.
+    """
 
     def __init__(self) -> None:
-        self._session = _Mean()
-        self._latest: Fused | None = None
-        self._windows: deque[tuple[int, Fused]] = deque(maxlen=_KEPT_WINDOWS)
+        self._weight = 0.0
+        self._total = np.zeros(len(POLARITIES) + len(EMOTIONS) + len(MODALITIES))
+        self._windows = 0
+        self._coverage = dict.fromkeys(Modality, 0.0)
+        self._statuses: dict[Modality, set[Status]] = {modality: set() for modality in Modality}
 
-    def add(self, end_ns: int, fused: Fused) -> None:
-        """Add the final scores of the window that ends at `end_ns`."""
-        self._latest = fused
-        self._session.add(fused)
-        self._windows.append((end_ns, fused))
+    def add(self, plan: WindowPlan, fused: Fused | None, views: Mapping[Modality, ModalityView]) -> None:
+        """Add the final result of a window; one without scores, or without life, adds nothing."""
+        if fused is None or not plan.has_life:
+            return
+        row = np.concatenate([fused.polarity, fused.emotion, fused.contribution])
+        self._total += row * fused.confidence
+        self._weight += fused.confidence
+        self._windows += 1
+        for modality, view in views.items():
+            self._coverage[modality] += view.coverage
+            self._statuses[modality].add(view.status)
 
-    def utterance(self, start_ns: int, end_ns: int) -> Fused | None:
-        """Return the mean over the windows that end in the utterance or first after it; None without any."""
-        mean = _Mean()
-        inside = [fused for at_ns, fused in self._windows if start_ns < at_ns < end_ns + HOP_NS]
-        for fused in inside:
-            mean.add(fused)
-        return mean.result(inside[-1]) if inside else None
+    def result(self) -> SessionScores | None:
+        """Return the scores of the session; None when no window counted."""
+        if not self._windows:
+            return None
+        mean: NDArray[np.float32] = (self._total / self._weight).astype(np.float32)
+        polarity, emotion, contribution = np.split(mean, np.cumsum([len(POLARITIES), len(EMOTIONS)]))
+        views = {one: ModalityView(self._status(one), self._coverage[one] / self._windows) for one in Modality}
+        return SessionScores(Fused(polarity, emotion, contribution), views)
 
-    def session(self) -> Fused | None:
-        """Return the mean over all windows; None without any."""
-        return None if self._latest is None else self._session.result(self._latest)
+    def _status(self, modality: Modality) -> Status:
+        said = self._statuses[modality]
+        if Status.USED in said:
+            return Status.USED
+        return next((status for status in _WORSE if status in said), Status.MISSING)

@@ -1,171 +1,101 @@
-"""Decides which windows are due: first revisions, final ones, and utterances, from the watermarks of the streams."""
+"""Decides which windows are due: first results, revisions and final ones."""
 
-from bisect import insort
-from dataclasses import dataclass
+from dataclasses import replace
 
-from contract.timing import HOP_NS, VIDEO_SLOT_NS, WINDOW_NS, video_slots_of, window_end_ns
-from server.session.audio_buffer import AudioBuffer
+from contract.timing import HOP_NS, VIDEO_SLOT_NS, WINDOW_NS, video_slots_of
+from server.session.clock import Clock
+from server.session.face_buffer import newest_speaker
 from server.session.messages import Modality
-from server.session.pieces import Face, Output, Status, UtterancePlan, WindowPlan
-from server.session.transcript import Transcript
-
-
-@dataclass
-class StreamState:
-    """How far one modality has got, in event time."""
-
-    is_open: bool
-    watermark_ns: int = 0
-    """Everything before it has been taken in or is a gap."""
-    frontier_ns: int = 0
-    """Start of the newest message. It says how far the session has got, whatever the length of the messages is."""
-    reached_ns: int = 0
-    """End of the last media."""
+from server.session.pieces import WindowPlan
+from server.session.store import Store, status_of
 
 
 class Windows:
     """Numbers of the windows that are due next, and the plans for them."""
 
-    def __init__(self, streams: dict[Modality, StreamState], lateness_ns: int, final_only: bool) -> None:
-        self._streams = streams
-        self._lateness_ns = lateness_ns
+    def __init__(self, clock: Clock, store: Store, interval_ns: int, final_only: bool) -> None:
+        self._clock = clock
+        self._store = store
+        self._interval_ns = interval_ns
         self._final_only = final_only
-        self._closed = False
         self._next_first = 0
         self._next_final = 0
-        self._first_plans: dict[int, WindowPlan] = {}
-        self._utterance = 0
-        self._utterance_start_ns = 0
-        self._utterance_ends: list[int] = []
+        self._open: dict[int, WindowPlan] = {}
+        """Last results of the windows that are not final yet."""
 
     @property
     def final_ns(self) -> int:
         """End of the last window that is final."""
-        return self._next_final * HOP_NS
+        return self._next_final * self._interval_ns
 
     @property
     def horizon_ns(self) -> int:
         """No window to come looks at anything before this time."""
-        return window_end_ns(self._next_final) - WINDOW_NS - VIDEO_SLOT_NS
-
-    def end_utterance(self, offset_ns: int) -> None:
-        """Plan an utterance's result once the window that contains its end is final."""
-        insort(self._utterance_ends, offset_ns)
-
-    def close(self) -> None:
-        """Make every window up to the last media final, and end the utterance that is open, if anything was said."""
-        self._closed = True
-        end_ns = self._reached_ns()
-        if self._utterance_ends or self._utterance or self._streams[Modality.TEXT].reached_ns:
-            self.end_utterance(end_ns)
+        return self._end_ns(self._next_final) - WINDOW_NS - VIDEO_SLOT_NS
 
     def advance(
-        self,
-        audio: AudioBuffer,
-        faces: dict[int, Face],
-        transcript: Transcript,
-        acknowledged: dict[Modality, int],
-    ) -> list[Output]:
-        """Return the plans that are due now, in the order in which their results must go out."""
-        outputs: list[Output] = []
-        while self._final_due(window_end_ns(self._next_final)):
-            index = self._next_final
-            plan = self._plan(index, True, audio, faces, transcript, acknowledged)
-            outputs.append(plan)
-            self._first_plans.pop(index, None)
+        self, acknowledged: dict[Modality, int], words_changed: bool, at_most: int | None = None
+    ) -> list[WindowPlan]:
+        """Return the plans that are due now, in the order in which their results must go out, or the first `at_most`.
+
+        When words have changed, the results that are not final are revised at once; other media wait for the final one.
+        """
+        plans: list[WindowPlan] = []
+        while len(plans) != at_most and self._final_due(self._end_ns(self._next_final)):
+            plans.append(self._plan(self._next_final, True, acknowledged))
+            self._open.pop(self._next_final, None)
             self._next_final += 1
-            self._next_first = max(self._next_first, self._next_final)
-            outputs += self._utterances_due()
-        outputs += self._utterances_due()
-        while not self._final_only and self._first_due(window_end_ns(self._next_first)):
-            plan = self._plan(self._next_first, False, audio, faces, transcript, acknowledged)
-            self._first_plans[self._next_first] = plan
-            outputs.append(plan)
+        self._next_first = max(self._next_first, self._next_final)
+        if words_changed:
+            revised = (self._plan(index, False, acknowledged) for index in sorted(self._open))
+            plans += [plan for plan in revised if not plan.same_as_before]
+        while not self._final_only and self._clock.is_first(self._end_ns(self._next_first)):
+            plans.append(self._plan(self._next_first, False, acknowledged))
             self._next_first += 1
-        return outputs
+        self._open.update((plan.index, plan) for plan in plans if not plan.is_final)
+        return plans
 
-    def _finished(self) -> bool:
-        return self._closed and self.final_ns >= self._reached_ns()
-
-    def _reached_ns(self) -> int:
-        return max(stream.reached_ns for stream in self._streams.values())
-
-    def _first_due(self, end_ns: int) -> bool:
-        """Audio has passed the window's end; without audio, video; without both, text."""
-        for modality in Modality:
-            stream = self._streams[modality]
-            if stream.is_open:
-                return stream.watermark_ns >= end_ns
-        return False
+    def _end_ns(self, index: int) -> int:
+        return (index + 1) * self._interval_ns
 
     def _final_due(self, end_ns: int) -> bool:
-        """Every open audio or video stream has passed the window's end, or the foremost has by the lateness."""
-        if end_ns >= self._reached_ns() + HOP_NS:
+        if end_ns >= self._clock.reached_ns + self._interval_ns:
             return False
-        text = self._streams[Modality.TEXT]
-        live = [stream for modality, stream in self._streams.items() if modality != Modality.TEXT]
-        waiting = [stream for stream in live if stream.is_open]
-        if not waiting and text.is_open:
-            # Text drives the session where neither of the others does, from where those ended.
-            return max(text.watermark_ns, *(stream.reached_ns for stream in live)) >= end_ns
-        if all(stream.watermark_ns >= end_ns for stream in waiting):
+        if self._clock.is_over(end_ns):
             return True
-        return max(stream.frontier_ns for stream in live) >= end_ns + self._lateness_ns
-
-    def _plan(
-        self,
-        index: int,
-        is_final: bool,
-        audio: AudioBuffer,
-        faces: dict[int, Face],
-        transcript: Transcript,
-        acknowledged: dict[Modality, int],
-    ) -> WindowPlan:
-        end_ns = window_end_ns(index)
-        in_window = [faces.get(slot) for slot in video_slots_of(end_ns)]
-        seen = tuple(face if face is not None and face.time_ns < end_ns else None for face in in_window)
-        hops = audio.window(index)
-        words = transcript.words_at(end_ns)
-        newest_face = max((face.time_ns for face in seen if face is not None), default=-1)
-        statuses = {
-            Modality.AUDIO: self._status(Modality.AUDIO, hops[-1] is not None, end_ns),
-            Modality.VIDEO: self._status(Modality.VIDEO, newest_face >= end_ns - HOP_NS, end_ns),
-            Modality.TEXT: Status.USED if words is not None else Status.MISSING,
-        }
-        before = self._first_plans.get(index)
-        same = before is not None and (before.hops, before.faces, before.words, before.statuses) == (
-            hops,
-            seen,
-            words,
-            statuses,
+        return self._clock.is_final(end_ns) and not self._store.transcript.window_waits(
+            max(0, end_ns - WINDOW_NS), end_ns
         )
-        return WindowPlan(
-            index,
-            revision=0 if before is None else before.revision + 1,
+
+    def _plan(self, index: int, is_final: bool, acknowledged: dict[Modality, int]) -> WindowPlan:
+        end_ns = self._end_ns(index)
+        start_ns = max(0, end_ns - WINDOW_NS)
+        hops = self._store.hops_of(end_ns - WINDOW_NS, end_ns)
+        first_slot_ns = video_slots_of(end_ns).start * VIDEO_SLOT_NS
+        faces, others = self._store.faces_of(first_slot_ns, end_ns, newest_speaker)
+        words = self._store.transcript.of_window(start_ns, end_ns, is_final)
+        newest_face_ns = max((face.time_ns for face in faces if face is not None), default=-1)
+        has_data = {
+            Modality.AUDIO: any(hop is not None for hop in hops[-(self._interval_ns // HOP_NS) :]),
+            Modality.VIDEO: newest_face_ns >= end_ns - self._interval_ns,
+            Modality.TEXT: words is not None,
+        }
+        has_voice = self._store.voice.total_ns(start_ns, end_ns) > 0
+        plan = WindowPlan(
+            index=index,
+            revision=0,
             is_final=is_final,
-            start_ns=max(0, end_ns - WINDOW_NS),
+            start_ns=start_ns,
             end_ns=end_ns,
             hops=hops,
-            faces=seen,
+            faces=faces,
+            others=others,
             words=words,
-            statuses=statuses,
+            statuses={one: status_of(self._clock, one, has, end_ns) for one, has in has_data.items()},
             acknowledged=acknowledged,
-            same_as_before=same,
+            has_life=has_voice or words is not None or any(face is not None for face in (*faces, *others)),
         )
-
-    def _status(self, modality: Modality, has_data: bool, end_ns: int) -> Status:
-        if has_data:
-            return Status.USED
-        stream = self._streams[modality]
-        return Status.LATE if stream.is_open and stream.watermark_ns < end_ns else Status.MISSING
-
-    def _utterances_due(self) -> list[Output]:
-        """Utterances whose end lies in a final window; after the close, all of them."""
-        due: list[Output] = []
-        while self._utterance_ends and (self._finished() or self._utterance_ends[0] <= self.final_ns):
-            end_ns = self._utterance_ends.pop(0)
-            if end_ns > self._utterance_start_ns:
-                due.append(UtterancePlan(self._utterance, self._utterance_start_ns, end_ns))
-                self._utterance += 1
-                self._utterance_start_ns = end_ns
-        return due
+        before = self._open.get(index)
+        if before is None:
+            return plan
+        return replace(plan, revision=before.revision + 1, same_as_before=plan.repeats(before))

@@ -27,8 +27,6 @@ Listener = Callable[[ModelEvent], None]
 class _State:
     available: bool = True
     last_success: float = field(default_factory=time.monotonic)
-    failure: str = ""
-    """What the last caller said who got no answer; empty when nobody complained since the last look."""
     doubt: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -61,24 +59,20 @@ class Health:
         """Return when the model last answered a caller or a probe, on the monotonic clock."""
         return self._states[model].last_success
 
-    def failed(self, model: str, message: str) -> None:
+    def failed(self, model: str) -> None:
         """Note that a caller got no answer: the supervisor looks at the model now.
 
-        Of an ensemble, which is not watched itself, any part may be to blame: all models are looked at.
+        Of an ensemble, which is not watched itself, any part may be to blame: all models are looked at. What the caller
+        was told plays no part: an error can quote the request, and so anybody's words.
         """
         if state := self._states.get(model):
-            state.failure = message
             state.doubt.set()
         else:
             for state in self._states.values():
                 state.doubt.set()
 
-    async def wait_for_doubt(self, model: str, period_s: float) -> str:
-        """Wait until a caller complained, or the model has not answered anyone for `period_s`.
-
-        Returns:
-            What the caller said; empty when there was no complaint.
-        """
+    async def wait_for_doubt(self, model: str, period_s: float) -> None:
+        """Wait until a caller complained, or the model has not answered anyone for `period_s`."""
         state = self._states[model]
         while not state.doubt.is_set():
             left_s = state.last_success + period_s - time.monotonic()
@@ -88,8 +82,6 @@ class Health:
                 async with asyncio.timeout(None if math.isinf(left_s) else left_s):
                     await state.doubt.wait()
         state.doubt.clear()
-        failure, state.failure = state.failure, ""
-        return failure
 
     def set_available(self, model: str, available: bool, message: str = "") -> None:
         """Decide whether the model answers and tell the listeners when that is news."""

@@ -6,7 +6,6 @@ loading the model gives it a new one. How a Triton is launched is the business o
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -31,8 +30,8 @@ _SILENCE_S: Final = 6.0
 """Silence may be a long queue, or a server that has just ended; only when it lasts is the model reloaded."""
 _SILENT: Final = frozenset({"DEADLINE_EXCEEDED", "UNAVAILABLE"})
 _RETRY_S: Final = 0.1
-_STALE_S: Final = 1.5
-"""A call to a dead stub fails after a second: complaints that come this soon after a reload mean the old stub."""
+_REST_S: Final = 0.1
+"""Between two looks at a model that answers, so that callers' failures can't keep it busy with probes."""
 _RELOAD_TIMEOUT_S: Final = 10.0
 _SETTLED_S: Final = 30.0
 """A Triton that ran for this long is restarted at once, others after a pause that doubles."""
@@ -131,20 +130,15 @@ class Supervisor:
                 return pause_s
 
     async def _watch_model(self, probe: Probe) -> None:
-        reloaded = time.monotonic()
         silent_since = 0.0
         period_s = _PROBE_PERIOD_S
         while True:
-            complaint = await self._health.wait_for_doubt(probe.model, period_s)
+            await self._health.wait_for_doubt(probe.model, period_s)
             await self._up.wait()
             started = time.monotonic()
-            trusting = started - reloaded > _STALE_S
-            if trusting and _means_dead_stub(complaint):
-                finding = Finding(complaint)
-            else:
-                finding = await self._look(probe, trusting)
-                share_s = (time.monotonic() - started) / _PROBE_SHARE
-                period_s = min(max(_PROBE_PERIOD_S, share_s), _LONGEST_PROBE_PERIOD_S)
+            finding = await self._probe(probe)
+            share_s = (time.monotonic() - started) / _PROBE_SHARE
+            period_s = min(max(_PROBE_PERIOD_S, share_s), _LONGEST_PROBE_PERIOD_S)
             if not self._up.is_set():
                 continue
             # An answer to anybody ends a stretch of silence.
@@ -152,25 +146,13 @@ class Supervisor:
                 silent_since = started
             if finding.answers:
                 self._health.set_available(probe.model, True, "answers again")
+                await asyncio.sleep(_REST_S)
             elif finding.silent and time.monotonic() - silent_since < _SILENCE_S:
                 await asyncio.sleep(_RETRY_S)
             else:
                 self._health.set_available(probe.model, False, f"{finding.problem}; being reloaded")
                 await self._repair(probe)
-                reloaded, silent_since = time.monotonic(), 0.0
-
-    async def _look(self, probe: Probe, trusting: bool) -> Finding:
-        """Probe the model, unless a caller, whose call stood before the probe, hears of a dead stub earlier."""
-        probing = asyncio.create_task(self._probe(probe))
-        hearing = asyncio.create_task(self._health.wait_for_doubt(probe.model, math.inf))
-        try:
-            await asyncio.wait((probing, hearing), return_when=asyncio.FIRST_COMPLETED)
-            if trusting and hearing.done() and _means_dead_stub(hearing.result()):
-                return Finding(hearing.result())
-            return await probing
-        finally:
-            probing.cancel()
-            hearing.cancel()
+                silent_since = 0.0
 
     async def _probe(self, probe: Probe) -> Finding:
         try:
@@ -203,8 +185,3 @@ class Supervisor:
             logger.warning("model %s does not answer after a reload, next in %.1f s: %s", probe.model, pause_s, problem)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-
-
-def _means_dead_stub(complaint: str) -> bool:
-    """Tell whether what a caller heard leaves no doubt, so that no probe has to wait for the same answer again."""
-    return "is not healthy" in complaint

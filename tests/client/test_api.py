@@ -53,7 +53,7 @@ async def test_a_session_is_configuration_media_close(serve):
         async for request in requests:
             seen.append(request.WhichOneof("request"))
             if seen[-1] == "config":
-                assert request.config == CONFIG
+                assert request.config == SessionConfig(text=TextConfig(), resumable=True)
                 yield started()
             elif seen[-1] == "close":
                 yield closed()

@@ -49,7 +49,7 @@ def test_the_builtin_clip_has_all_that_a_session_can_send():
         EndOfModality,
         EndOfUtterance,
     }
-    assert len(of_kind(clip, EndOfUtterance)) == 2
+    assert len(of_kind(clip, EndOfUtterance)) == 3
     assert np.array_equal(samples_of(clip), speech())
     words = of_kind(clip, TextSpan)
     assert all(to_ns(a.start_offset) + to_ns(a.duration) <= to_ns(b.start_offset) for a, b in pairwise(words))

@@ -18,7 +18,7 @@ def words(transcript):
 def test_text_is_spread_evenly_over_the_clip():
     transcript = spread("one two  three\nfour", 2 * S)
     assert words(transcript) == [(0, 0.5, "one"), (0.5, 1, "two"), (1, 1.5, "three"), (1.5, 2, "four")]
-    assert transcript.utterance_ends_ns == ()
+    assert transcript.utterance_ends_ns == (2 * S,)
 
 
 def test_spread_parts_join_without_gaps_at_any_length():
@@ -78,22 +78,21 @@ def test_json(tmp_path, as_list):
     assert words(read_transcript(str(path), 0)) == [(0.25, 0.625, "zero"), (0.625, 1, "one"), (1.5, 2, "two")]
 
 
-def test_a_sentence_ends_with_the_next_one_or_after_a_second_and_the_last_with_the_session(tmp_path):
+def test_every_sentence_ends_with_its_last_word(tmp_path):
     path = tmp_path / "said.jsonl"
     timed = [(0, 1, "Yes."), (1.4, 2, "No!"), (5, 6, "Dr"), (6, 7, "(really?)"), (7, 8, "Bye.")]
     path.write_text("\n".join(json.dumps({"start": a, "end": b, "text": t}) for a, b, t in timed))
     transcript = read_transcript(str(path), 0)
-    assert [end / S for end in transcript.utterance_ends_ns] == [1.4, 3.0, 7.0]
+    assert [end / S for end in transcript.utterance_ends_ns] == [1.0, 2.0, 7.0, 8.0]
 
 
-def test_messages_are_ordered_and_an_end_goes_before_the_words_that_follow_it(tmp_path):
+def test_messages_are_ordered_and_an_end_goes_after_its_words(tmp_path):
     path = tmp_path / "said.jsonl"
-    timed = [(0, 1, "Yes."), (1, 1, "No")]
+    timed = [(0, 1, "Yes."), (1, 2, "No")]
     path.write_text("\n".join(json.dumps({"start": a, "end": b, "text": t}) for a, b, t in timed))
     messages = list(read_transcript(str(path), 0).messages())
-    assert [message.due_ns for message in messages] == [S, S, S]
-    kinds = [isinstance(message.media, EndOfUtterance) for message in messages]
-    assert kinds.index(True) < len(kinds) - 1
+    assert [message.due_ns for message in messages] == [S, S, 2 * S, 2 * S]
+    assert [isinstance(message.media, EndOfUtterance) for message in messages] == [False, True, False, True]
     spans = [message.media for message in messages if not isinstance(message.media, EndOfUtterance)]
     assert [span.sequence for span in spans] == [0, 1]
     assert to_ns(spans[0].duration) == S

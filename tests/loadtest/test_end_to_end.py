@@ -40,7 +40,7 @@ def test_a_spawned_server_is_loaded_measured_and_stopped():
     ("arguments", "code", "complaint"),
     [
         (("--server", "127.0.0.1:1"), Exit.NO_SERVER, "no server answers at 127.0.0.1:1"),
-        (("--spawn", "--server-args", "--engine steam"), Exit.NO_SERVER, "'steam' is not one of"),
+        (("--spawn", "--server-args", "--engine steam"), Exit.NO_SERVER, "engine: Input should be"),
         (("--clip", "no-such.mp4"), Exit.USAGE, "no-such.mp4 can't be read"),
         (("--sessions", "0"), Exit.USAGE, "--sessions"),
         (("--pid", "4194301"), Exit.USAGE, "there is no process 4194301"),

@@ -4,7 +4,6 @@ import re
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -13,7 +12,6 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from moodstream.v1 import media_pb2, result_pb2, service_pb2, service_pb2_grpc, session_pb2
 
 from server.app import PortError, running_server
-from server.inference.select import EngineSettings
 from server.settings import ServerSettings, SessionLimits
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +23,7 @@ Request = session_pb2.StreamSentimentRequest
 
 @pytest.fixture
 def settings(repository) -> ServerSettings:
-    return ServerSettings(EngineSettings(repository, "onnxruntime"), port=0)
+    return ServerSettings(repository=repository, engine="onnxruntime", port=0)
 
 
 def start_server(*arguments: str) -> subprocess.Popen[str]:
@@ -65,13 +63,13 @@ async def test_a_port_in_use_is_an_error_with_a_sentence(settings):
     async with running_server(settings) as running:
         port = int(running.address.rsplit(":", 1)[1])
         with pytest.raises(PortError, match=f"cannot listen on 127.0.0.1:{port}"):
-            async with running_server(replace(settings, port=port)):
+            async with running_server(settings.model_copy(update={"port": port})):
                 pass
 
 
 async def test_one_session_too_many_is_told_so(settings):
     async with (
-        running_server(replace(settings, limits=SessionLimits(max_sessions=1))) as running,
+        running_server(settings.model_copy(update={"limits": SessionLimits(max_sessions=1)})) as running,
         grpc.aio.insecure_channel(running.address) as channel,
     ):
         stub = service_pb2_grpc.SentimentServiceStub(channel)
@@ -88,9 +86,9 @@ async def test_one_session_too_many_is_told_so(settings):
 
 
 async def test_an_idle_session_is_closed_with_its_totals(settings):
-    limits = SessionLimits(idle_timeout_ns=200_000_000)
+    limits = SessionLimits(idle_timeout_s=0.2)
     async with (
-        running_server(replace(settings, limits=limits)) as running,
+        running_server(settings.model_copy(update={"limits": limits})) as running,
         grpc.aio.insecure_channel(running.address) as channel,
     ):
         call = service_pb2_grpc.SentimentServiceStub(channel).StreamSentiment()
@@ -142,6 +140,7 @@ def test_a_signal_stops_the_process_and_all_that_it_started(number):
         (["--require-gpu"], "a GPU is required, but no CUDA or TensorRT provider was given"),
         (["--engine", "onnxruntime", "--triton-url", "127.0.0.1:1"], "choose one"),
         (["--triton-url", "127.0.0.1:1"], "127.0.0.1:1"),
+        (["--repository", "nowhere"], "nowhere"),
     ],
 )
 def test_a_server_that_cannot_start_says_why_in_one_line(arguments, said):
@@ -154,9 +153,9 @@ def test_a_server_that_cannot_start_says_why_in_one_line(arguments, said):
 
 
 async def test_a_session_that_lasts_too_long_is_closed_with_its_totals(settings):
-    limits = SessionLimits(max_duration_ns=300_000_000)
+    limits = SessionLimits(max_duration_s=0.3)
     async with (
-        running_server(replace(settings, limits=limits)) as running,
+        running_server(settings.model_copy(update={"limits": limits})) as running,
         grpc.aio.insecure_channel(running.address) as channel,
     ):
         call = service_pb2_grpc.SentimentServiceStub(channel).StreamSentiment()

@@ -4,10 +4,10 @@ The data folder is the one that holds `clips.csv`. Labels may be any words; wher
 are the three polarities. Clips lack what they lack: `present` says so, and masks are zero.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -15,42 +15,38 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from contract.labels import EMOTIONS, POLARITIES, VALENCE, polarity_of
+from contract.labels import EMOTIONS, MODALITIES, POLARITIES, VALENCE, polarity_of
 from training.data import augment
 from training.data.clips import TABLE, Row, read_media, read_table
 from training.data.folder import DataMissingError
-from training.data.ravdess import SLOTS, cut_to_voice, logmel_of
+from training.data.ravdess import SAMPLES, SLOTS, cut_to_voice, logmel_of
 from training.data.sst import TOKENIZER, framed
-from training.data.task import Inputs, Samples, Split, TeacherBank
+from training.data.task import Inputs, Samples, Split
 from training.data.tokenizer import load_tokenizer
 from training.distillation.outputs import Output
-from training.models.answer import with_score
 from training.models.served.logmel import MELS
 from training.models.students.audio import ConvStudent
 from training.models.students.face import ResidualStudent
 from training.models.students.text import LstmStudent
 from training.models.students.trimodal import TrimodalStudent
 from training.names import check_name
-from training.teachers.audio_sources import Whisper, describe_all
+from training.teachers.audio_sources import Pcm
 from training.teachers.cache import SPLITS, OutputCache, file_sha256, recipe_hash
-from training.teachers.fer_net import SIDE, load_fer
-from training.teachers.fetch import PACKAGES, teacher_folder
-from training.teachers.probe import ProbeRecipe, folds_of
-from training.teachers.probed import Features, FeatureSource, Lesson, probed_bank
-from training.teachers.random_teacher import random_outputs
-from training.teachers.text_encoder import FrozenText
+from training.teachers.media import MediaTask
+from training.teachers.probe import folds_of
 
 _VALUES: Final = VALENCE | {"negative": -0.7, "neutral": 0.0, "positive": 0.7}
 _FOLDS: Final = 5
 _VERSION: Final = 1
 
 
-class Folder:
+class Folder(MediaTask):
     """The task; see the module."""
 
     name: str = "folder"
     metric: str = "accuracy"
-    teacher_names: tuple[str, ...] = ("whisper", "fer", "minilm", "random")
+    media_names = MODALITIES
+    slots = SLOTS
     student_names: tuple[str, ...] = ("default", "audio", "video", "text")
 
     def __init__(self, data: Path, cache: Path = Path("cache"), tokenizer: Path = TOKENIZER) -> None:
@@ -105,30 +101,27 @@ class Folder:
         }
         return students[name]()
 
-    def teacher(self, name: str) -> TeacherBank:
-        """Return a small net over Whisper's, the `fer` net's or MiniLM's features of the clips, or noise."""
-        check_name("teacher", name, self.teacher_names)
-        if name == "random":
-            return TeacherBank(name, self._random)
-        features: dict[str, Callable[[], Features]] = {"whisper": self._heard, "fer": self._seen, "minilm": self._read}
-        source = FeatureSource(name, lambda: {"weights": PACKAGES[name].sha256}, features[name])
-        return probed_bank(source, lambda: self._lesson, ProbeRecipe())
-
     @property
-    def _lesson(self) -> Lesson:
-        """Folds by speaker; at random where fewer than two are known."""
-        train = self.samples("train")
-        assert train.target is not None
-        speaker = train.groups["speaker"]
-        fold = folds_of(speaker, _FOLDS)
+    def fold(self) -> Tensor:
+        """By speaker; at random where fewer than two are known."""
+        speaker = self.samples("train").groups["speaker"]
         if len(torch.unique(speaker)) < 2:
-            fold = torch.randperm(len(train), generator=torch.Generator().manual_seed(0)) % _FOLDS
-        outputs = self.cache / "teacher_outputs" / self.name
-        return Lesson(self.fingerprint(), train.target, fold, torch.tensor(self.values), outputs)
+            return torch.randperm(len(speaker), generator=torch.Generator().manual_seed(0)) % _FOLDS
+        return folds_of(speaker, _FOLDS)
 
-    def _random(self, split: Split) -> Output:
-        output = random_outputs(split, len(self.rows[split]), len(self.labels), None)
-        return with_score(output, torch.tensor(self.values))
+    def media(self, modality: str, split: Split) -> Sequence[Any]:
+        """See MediaTask; silence where there is no sound, and black where there is no face."""
+        if modality == "text":
+            return [row.text for row in self.rows[split]]
+        if modality == "video":
+            return list(self.samples(split).inputs["face"].numpy())
+        return self.recordings(split)
+
+    def recordings(self, split: Split) -> list[Pcm]:
+        """Return the clips' sound, cut to the voice, in the order of `samples`; silence where there is none."""
+        silence = np.zeros(SAMPLES, dtype=np.float32)
+        pcm = [read_media(row, ("sound",)).pcm for row in self.rows[split]]
+        return [cut_to_voice(silence if p is None else p) for p in pcm]
 
     def _value(self, label: str) -> float:
         """The sentiment of a class: the contract's, else the mean score of its training rows, else 0."""
@@ -165,36 +158,6 @@ class Folder:
             present=prepared.present,
         )
 
-    def _heard(self) -> Features:
-        source = Whisper(self.cache / "teachers")
-        features: dict[Split, Output] = {}
-        for split in SPLITS:
-            there = self.samples(split).present[:, 0]
-            recordings = [read_media(row).pcm for row in self.rows[split]]
-            silence = np.zeros(SLOTS, dtype=np.float32)
-            output = describe_all(source, [cut_to_voice(silence if p is None else p) for p in recordings], SLOTS)
-            output.masks = {name: mask * there.unsqueeze(1) for name, mask in output.masks.items()}
-            features[split] = _hidden(output, there)
-        return features
-
-    def _seen(self) -> Features:
-        net = load_fer(self.cache / "teachers")
-        features: dict[Split, Output] = {}
-        for split in SPLITS:
-            samples = self.samples(split)
-            faces = [cv2.resize(face, (SIDE, SIDE)) for face in samples.inputs["face"].numpy()]
-            with torch.inference_mode():
-                output: Output = net(torch.from_numpy(np.stack(faces)))
-            assert output.logits is not None
-            vector = torch.cat([output.features["penultimate"], output.logits], dim=1)
-            features[split] = _hidden(Output(features={"vector": vector}), samples.present[:, 1])
-        return features
-
-    def _read(self) -> Features:
-        source = FrozenText(str(teacher_folder("minilm", self.cache / "teachers")))
-        texts = {split: [row.text for row in self.rows[split]] for split in SPLITS}
-        return {split: Output(features={"vector": source.describe(texts[split])}) for split in SPLITS}
-
 
 def _label(row: Row) -> str:
     if row.label is not None:
@@ -220,12 +183,6 @@ def _decoded(rows: list[Row]) -> Output:
     present = [[m.pcm is not None, m.face is not None, bool(row.text)] for m, row in zip(media, rows, strict=True)]
     features = {"logmel": logmel, "face": torch.from_numpy(faces)}
     return Output(features=features, masks={"logmel": mask}, present=torch.tensor(present).float())
-
-
-def _hidden(output: Output, there: Tensor) -> Output:
-    """Put zeros into the vectors of clips that lack the modality."""
-    output.features["vector"] = output.features["vector"] * there.unsqueeze(1)
-    return output
 
 
 def _grey_48(face: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:

@@ -16,7 +16,7 @@ A clip has what its row and its file have: sound, a face, a text, in any combina
 import csv
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -88,15 +88,15 @@ def read_table(folder: Path) -> list[Row]:
     return rows
 
 
-def read_media(row: Row) -> Media:
-    """Decode a row's file; raises DataMissingError that names the row when it can't be decoded."""
+def read_media(row: Row, wanted: Sequence[str] = ("sound", "face")) -> Media:
+    """Decode what is wanted of a row's file; raises DataMissingError that names the row when it can't be decoded."""
     if row.file is None:
         return Media(None, None)
     try:
         with av.open(str(row.file)) as container:
-            pcm = _sound(container, row) if container.streams.audio else None
+            pcm = _sound(container, row) if container.streams.audio and "sound" in wanted else None
         with av.open(str(row.file)) as container:
-            face = _face(container, row) if container.streams.video else None
+            face = _face(container, row) if container.streams.video and "face" in wanted else None
     except av.FFmpegError as error:
         raise _broken(row.number, row.file.name, f"can't be decoded: {error}") from None
     return Media(pcm, face)

@@ -6,7 +6,7 @@ these faces; training/teachers/opinions.py over MELD's utterances). A window is 
 share recordings of voices, which tests of significance keep together; they share faces and sentences as well.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Final
 
@@ -61,7 +61,12 @@ class ComposedVectors(Conversations):
     def load(self) -> Mapping[Split, UtteranceSplit]:
         """See Conversations."""
         sources = dict(zip(MODALITIES, (self._voices, self._faces, self._sentences), strict=True))
-        return {split: _windows({name: source(split) for name, source in sources.items()}, split) for split in SPLITS}
+        return {
+            split: _windows(
+                {name: source(split) for name, source in sources.items()}, self.dialogues.media("text", split), split
+            )
+            for split in SPLITS
+        }
 
     def fingerprint(self) -> str:
         """Return the hash of the three corpora and of the draw."""
@@ -85,7 +90,9 @@ def _described(task: Ravdess | Fer2013, teacher: str, split: Split) -> tuple[Ten
     return task.teacher(teacher).outputs(split).features["penultimate"].float(), target.numpy()
 
 
-def _windows(sources: Mapping[str, tuple[Tensor, NDArray[np.int64]]], split: Split) -> UtteranceSplit:
+def _windows(
+    sources: Mapping[str, tuple[Tensor, NDArray[np.int64]]], sentences: Sequence[str], split: Split
+) -> UtteranceSplit:
     """Draw the windows of a split: emotions evenly, then one item of the emotion from every modality."""
     rng = np.random.default_rng(_SEEDS[split])
     emotions = np.arange(WINDOWS[split]) % len(EMOTIONS)
@@ -97,5 +104,6 @@ def _windows(sources: Mapping[str, tuple[Tensor, NDArray[np.int64]]], split: Spl
         features={name: x[chosen[name]] for name, (x, _) in sources.items()},
         target=torch.from_numpy(emotions),
         score=torch.tensor([VALENCE[EMOTIONS[emotion]] for emotion in emotions.tolist()]),
+        texts=[sentences[place] for place in chosen["text"].tolist()],
         groups={RECORDING: chosen["audio"]},
     )

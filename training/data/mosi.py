@@ -244,4 +244,5 @@ def _utterances(part: Part, features: dict[str, torch.Tensor]) -> UtteranceSplit
         features=features,
         target=torch.tensor([int(segment.positive) for segment in part.segments]),
         score=torch.tensor([segment.sentiment / 3 for segment in part.segments]),
+        texts=[readable(segment.text) for segment in part.segments],
     )

@@ -6,9 +6,9 @@ was computed on that voice. Clips are cut to the voice and to 2.8 s.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -26,25 +26,15 @@ from training.data.folder import DataMissingError, Split, corpus_file
 from training.data.sentences import read_rows
 from training.data.task import Inputs, Samples, TeacherBank
 from training.distillation.outputs import Output
-from training.models.answer import with_score
 from training.models.served.logmel import MELS, STEP_SAMPLES, LogMel
 from training.models.students.audio import ConvStudent, GruStudent
 from training.names import check_name
-from training.teachers.audio_sources import (
-    AudioSource,
-    Egemaps,
-    Pcm,
-    Resemblyzer,
-    SpeechEmbedding,
-    Whisper,
-    describe_all,
-)
+from training.teachers.audio_sources import Pcm
 from training.teachers.audio_visual import audio_visual_bank
 from training.teachers.cache import SPLITS, OutputCache, file_sha256, recipe_hash
-from training.teachers.hf_speech import HuggingFaceSpeech
+from training.teachers.media import MediaTask
 from training.teachers.probe import ProbeRecipe, folds_of
-from training.teachers.probed import Features, FeatureSource, Lesson, probed_bank
-from training.teachers.random_teacher import random_outputs
+from training.teachers.probed import Features, FeatureSource, probed_bank
 
 _EMOTIONS: Final = {
     "angry": "angry",
@@ -94,26 +84,19 @@ VOICE_DB: Final = 35.0
 """How far below its loudest 10 ms a clip's voice begins and ends."""
 MARGIN_S: Final = 0.1
 """Kept before and after the voice."""
-_HUGGING_FACE: Final = "hf:"
 _VERSION: Final = 1
 """Of the preparation; a new one makes everything cached anew."""
 
 
-class Ravdess:
+class Ravdess(MediaTask):
     """The task; see the module."""
 
     name: str = "ravdess"
     labels: tuple[str, ...] = EMOTIONS
     metric: str = "accuracy"
-    teacher_names: tuple[str, ...] = (
-        "whisper",
-        "speech_embedding",
-        "resemblyzer",
-        "egemaps",
-        "action_units",
-        "audio_visual",
-        "random",
-    )
+    media_names = ("audio",)
+    own_teachers = ("action_units", "audio_visual")
+    slots = SLOTS
     student_names: tuple[str, ...] = ("default", "gru")
 
     def __init__(self, data: Path, cache: Path = Path("cache")) -> None:
@@ -158,24 +141,24 @@ class Ravdess:
         check_name("student", name, self.student_names)
         return ConvStudent(MELS, self.values) if name == "default" else GruStudent(MELS, self.values)
 
-    def teacher(self, name: str) -> TeacherBank:
-        """Return an audio teacher, `hf:NAME_OR_FOLDER`, one that sees the face, or `audio_visual`, which does both."""
-        if name == "random":
-            return TeacherBank(name, self._random)
+    def own_teacher(self, name: str) -> TeacherBank | None:
+        """Return one that sees the face, or one that also hears."""
+        units = FeatureSource("action_units", self._units_key, self._units)
+        if name == "action_units":
+            return probed_bank(units, lambda: self.lesson, ProbeRecipe(hidden=64))
         if name == "audio_visual":
-            sources = {"audio": self._source("whisper"), "video": self._source("action_units")}
+            sources = {"audio": self.source("whisper")[0], "video": units}
             return audio_visual_bank(name, sources, self.samples, lambda: self.lesson)
-        recipe = ProbeRecipe(hidden=64) if name == "action_units" else ProbeRecipe()
-        return probed_bank(self._source(name), lambda: self.lesson, recipe)
+        return None
 
     @property
-    def lesson(self) -> Lesson:
-        """Labels and folds: all clips of one actor share a fold."""
-        train = self.samples("train")
-        assert train.target is not None
-        outputs = self.cache / "teacher_outputs"
-        fold = folds_of(train.groups["speaker"])
-        return Lesson(self.fingerprint(), train.target, fold, torch.tensor(self.values), outputs / self.name)
+    def fold(self) -> Tensor:
+        """All clips of one actor share a fold."""
+        return folds_of(self.samples("train").groups["speaker"])
+
+    def media(self, modality: str, split: Split) -> list[Pcm]:
+        """See MediaTask."""
+        return self.recordings(split)
 
     def recordings(self, split: Split) -> list[Pcm]:
         """Return the samples' PCM, cut to the voice, in the order of `samples`."""
@@ -184,33 +167,6 @@ class Ravdess:
             for clip in self.clips[split]
             for changed in at_speeds(read_pcm(clip.path), _speeds(split))
         ]
-
-    def _source(self, name: str) -> FeatureSource:
-        if name == "action_units":
-            return FeatureSource(name, self._units_key, self._units)
-        once = cache(self._hearing(name))
-
-        def features() -> Features:
-            return {split: describe_all(once(), self.recordings(split), SLOTS) for split in SPLITS}
-
-        return FeatureSource(name, lambda: once().key(), features)
-
-    def _hearing(self, name: str) -> Callable[[], AudioSource]:
-        if name.startswith(_HUGGING_FACE):
-            return lambda: HuggingFaceSpeech(name.removeprefix(_HUGGING_FACE))
-        check_name("teacher", name, self.teacher_names, f"; {_HUGGING_FACE}NAME_OR_FOLDER takes any speech encoder")
-        weights = self.cache / "teachers"
-        sources: dict[str, Callable[[], AudioSource]] = {
-            "whisper": lambda: Whisper(weights),
-            "speech_embedding": lambda: SpeechEmbedding(weights),
-            "resemblyzer": lambda: Resemblyzer(weights),
-            "egemaps": Egemaps,
-        }
-        return sources[name]
-
-    def _random(self, split: Split) -> Output:
-        count = len(self.clips[split]) * len(_speeds(split))
-        return with_score(random_outputs(split, count, len(self.labels), SLOTS), torch.tensor(self.values))
 
     def _prepare(self) -> Mapping[Split, Output]:
         """Log-mel of every sample, kept in the form of an output so that the same cache takes it."""

@@ -18,22 +18,19 @@ from contract.text import frame_pieces
 from training.data import augment, sst_mr
 from training.data.folder import Split
 from training.data.task import Inputs, Samples, TeacherBank
-from training.data.tokenizer import load_tokenizer
+from training.data.tokenizer import load_tokenizer, teacher_embeddings
 from training.distillation.outputs import Output
 from training.models.answer import with_score
 from training.models.served.text import VOCABULARY
 from training.models.students.aclsa import AclSa, inverse_document_frequency
 from training.models.students.text import LstmStudent, TransformerStudent
 from training.names import check_name
-from training.recipes.text import teacher_embeddings
 from training.teachers.cache import SPLITS, OutputCache, file_sha256, recipe_hash
 from training.teachers.fetch import PACKAGES, teacher_folder
-from training.teachers.lexical import LexicalSource, Nade, Vader
+from training.teachers.media import MediaTask
 from training.teachers.net_recipes import NetRecipe
-from training.teachers.probe import ProbeRecipe
-from training.teachers.probed import FeatureSource, Lesson, probed_bank
-from training.teachers.random_teacher import random_outputs
-from training.teachers.text_encoder import Sentences, TuningRecipe, encoder_key, tune_out_of_fold
+from training.teachers.sources import HUGGING_FACE
+from training.teachers.text_encoder import Sentences, TuningRecipe, encoder_key, minilm_key, tune_out_of_fold
 from training.teachers.trained import out_of_fold_nets
 
 PIECES: Final = 48
@@ -41,19 +38,19 @@ PIECES: Final = 48
 TOKENIZER: Final = Path(__file__).resolve().parents[2] / "model_repository/tokenizer/1/tokenizer.json"
 TUNING: Final = TuningRecipe()
 ACLSA: Final = NetRecipe(epochs=4, learning_rate=1.5e-3, batch=32, smoothing=0.05)
-LEXICAL: Final = ProbeRecipe(hidden=32, seeds=1, steps=300, learning_rate=5e-3, weight_decay=0.01, dropout=(0.0, 0.1))
 FOLDS: Final = 3
-_HUGGING_FACE: Final = "hf:"
 
 
-class Sst2:
+class Sst2(MediaTask):
     """Two classes; see the module."""
 
     name: str = "sst2"
     labels: tuple[str, ...] = ("negative", "positive")
     values: tuple[float, ...] = (-1.0, 1.0)
     metric: str = "accuracy"
-    teacher_names: tuple[str, ...] = ("minilm", "aclsa", "vader", "nade", "random")
+    media_names = ("text",)
+    own_teachers = ("minilm", "aclsa")
+    slots = PIECES
     student_names: tuple[str, ...] = ("default", "warm", "transformer", "aclsa")
 
     def __init__(self, data: Path, cache: Path = Path("cache"), tokenizer: Path = TOKENIZER) -> None:
@@ -107,20 +104,18 @@ class Sst2:
         }
         return students[name]()
 
-    def teacher(self, name: str) -> TeacherBank:
-        """Return a tuned encoder (`hf:NAME_OR_FOLDER` for any), ACL-SA, a lexical teacher, or noise."""
-        if name.startswith(_HUGGING_FACE):
-            return self._tuned(name, lambda: name.removeprefix(_HUGGING_FACE), encoder_key)
-        check_name("teacher", name, self.teacher_names, f"; {_HUGGING_FACE}NAME_OR_FOLDER takes any text encoder")
-        weights = self.cache / "teachers"
-        banks: dict[str, Callable[[], TeacherBank]] = {
-            "minilm": lambda: self._tuned(name, lambda: str(teacher_folder("minilm", weights)), _minilm_key),
-            "aclsa": self._aclsa,
-            "vader": lambda: self._lexical(name, Vader),
-            "nade": lambda: self._lexical(name, lambda: Nade(weights)),
-            "random": lambda: TeacherBank(name, self._random),
-        }
-        return banks[name]()
+    def own_teacher(self, name: str) -> TeacherBank | None:
+        """Return a tuned encoder (`hf:NAME_OR_FOLDER` for any), or ACL-SA."""
+        if name.startswith(HUGGING_FACE):
+            return self._tuned(name, lambda: name.removeprefix(HUGGING_FACE), encoder_key)
+        if name == "minilm":
+            weights = self.cache / "teachers"
+            return self._tuned(name, lambda: str(teacher_folder("minilm", weights)), lambda _: minilm_key())
+        return self._aclsa() if name == "aclsa" else None
+
+    def media(self, modality: str, split: Split) -> list[str]:
+        """See MediaTask."""
+        return [text for text, _ in self.sentences[split]]
 
     @cached_property
     def fold(self) -> Tensor:
@@ -185,21 +180,6 @@ class Sst2:
             "aclsa", lambda split: store.get("aclsa", {**key, "samples": self.fingerprint()}, split, compute)
         )
 
-    def _lexical(self, name: str, make: Callable[[], LexicalSource]) -> TeacherBank:
-        def features() -> dict[Split, Output]:
-            texts = {split: [text for text, _ in self.sentences[split]] for split in SPLITS}
-            return {split: Output(features={"vector": make().describe(texts[split])}) for split in SPLITS}
-
-        def lesson() -> Lesson:
-            target = torch.tensor([label for _, label in self.sentences["train"]])
-            return Lesson(self.fingerprint(), target, self.fold, torch.tensor(self.values), self._store)
-
-        return probed_bank(FeatureSource(name, lambda: make().key(), features), lesson, LEXICAL)
-
-    def _random(self, split: Split) -> Output:
-        output = random_outputs(split, len(self.sentences[split]), len(self.labels), PIECES)
-        return with_score(output, torch.tensor(self.values))
-
     def _scored(self, outputs: dict[Split, Output]) -> dict[Split, Output]:
         return {split: with_score(output, torch.tensor(self.values)) for split, output in outputs.items()}
 
@@ -221,7 +201,3 @@ class Sst5(Sst2):
     def _load(self, split: Split) -> list[tuple[str, int]]:
         sentences = sst_mr.load_sst5(self.data, split)
         return [(s.text, self.values.index(s.sentiment)) for s in sentences if s.sentiment is not None]
-
-
-def _minilm_key(_: str) -> dict[str, object]:
-    return {"source": "minilm", "weights": PACKAGES["minilm"].sha256}

@@ -10,8 +10,10 @@ from typing import Final, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from training.distillation.distiller import supervised
+from training.distillation.example import Example
+from training.distillation.outputs import Batch, Output
 from training.distillation.outputs import Inputs as Inputs
-from training.distillation.outputs import Output
 
 Split = Literal["train", "valid", "test"]
 RECORDING: Final = "recording"
@@ -38,6 +40,8 @@ class Samples:
     unit: Tensor | None = None
     """int64 [N], number of the conversation that the sample is an utterance of. Its samples stand together in time
     order, and always come together in a batch. None: every sample is for itself."""
+    labels: dict[str, Tensor] = field(default_factory=dict)
+    """Name -> [N, ...]: further labels, which the task's own loss reads."""
 
     def __len__(self) -> int:
         return len(self.present)
@@ -60,6 +64,7 @@ class Samples:
             [self.ids[i] for i in index.tolist()],
             self.present[index],
             None if self.unit is None else self.unit[index],
+            {name: tensor[index] for name, tensor in self.labels.items()},
         )
 
 
@@ -91,18 +96,42 @@ class TeacherBank:
         return self.compute(split)
 
 
+@dataclass(frozen=True)
+class Hooks:
+    """What a task does in its own way, where tensors alone don't say it. Each has a default that most tasks keep."""
+
+    loss: Callable[[Output, Batch], Tensor] = supervised
+    """[B], against the labels."""
+    prepare: Callable[[Example, torch.Generator], Example] | None = None
+    """Makes what a student reads of what `samples` holds, with teachers' features and labels alike: a stretch of a
+    recording, say. Drawn from the generator; for training samples only, validation's are as students read them."""
+    measures: Callable[[Output, Samples], dict[str, float]] | None = None
+    """Further measures of a split, beside the engine's; `Task.metric` may be one of them."""
+    calibrate: Callable[[nn.Module, Output, Samples], None] | None = None
+    """Takes the chosen student and its outputs on validation, and puts temperatures into it (Guo et al. 2017)."""
+
+
+def hooks_of(task: "Task") -> Hooks:
+    """Return the hooks of a task, the defaults where it has no attribute `hooks`."""
+    hooks: Hooks = getattr(task, "hooks", Hooks())
+    return hooks
+
+
 class Task(Protocol):
-    """A corpus with its students and teachers."""
+    """A corpus with its students and teachers. It may have `hooks` besides."""
 
     name: str
     labels: tuple[str, ...]
     metric: str
     """Validation metric that chooses the checkpoint: `accuracy`, `macro_f1`, `weighted_f1` (higher is better) or `mae`
     (lower is)."""
-    teacher_names: tuple[str, ...]
-    """Every teacher with a name of its own; `hf:NAME_OR_FOLDER` is taken besides where a task has such encoders."""
     student_names: tuple[str, ...]
     """The first is "default"."""
+
+    @property
+    def teacher_names(self) -> tuple[str, ...]:
+        """Every teacher with a name of its own; `hf:NAME_OR_FOLDER` is taken besides."""
+        ...
 
     def samples(self, split: Split) -> Samples:
         """Return one split, loaded once."""

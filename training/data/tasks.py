@@ -12,6 +12,10 @@ from training.data.fer2013 import Fer2013
 from training.data.meld import Meld, MeldEmotion
 from training.data.mosi import Mosi, MosiPublished
 from training.data.ravdess import Ravdess
+from training.data.served.audio_encoder import AudioEncoderTask, FolderAudio
+from training.data.served.fusion import FusionTask
+from training.data.served.text_encoder import FolderText, TextEncoderTask
+from training.data.served.video_encoder import FolderVideo, VideoEncoderTask
 from training.data.sst import Sst2, Sst5
 from training.data.task import Task
 from training.names import Registry
@@ -27,6 +31,13 @@ _OWN: dict[str, Callable[[Path], Task]] = {
     "meld_emotion": MeldEmotion,
     "composed": ComposedVectors,
     "folder": Folder,
+    "audio_encoder": AudioEncoderTask,
+    "video_encoder": VideoEncoderTask,
+    "text_encoder": TextEncoderTask,
+    "fusion": FusionTask,
+    "folder_audio": FolderAudio,
+    "folder_video": FolderVideo,
+    "folder_text": FolderText,
 }
 
 TASKS: Registry[Callable[[Path], Task]] = Registry("task", "moodstream.tasks", _OWN)

@@ -12,6 +12,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
 
+from contract.models import EMBEDDING_DIM
 from contract.text import SPECIAL_TOKENS, frame_pieces
 from training.models.served.text import VOCABULARY
 
@@ -49,3 +50,30 @@ def encode_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[Tensor, Te
     framed = [frame_pieces(encoding.ids) for encoding in encodings]
     ids, masks = zip(*framed, strict=True)
     return torch.stack([torch.from_numpy(x) for x in ids]), torch.stack([torch.from_numpy(x) for x in masks])
+
+
+def teacher_embeddings(tokenizer: Tokenizer, teacher: Tokenizer, table: Tensor) -> Tensor:
+    """Return [VOCABULARY, D] for our pieces: the mean of the teacher's pieces for the same letters, then PCA.
+
+    Args:
+        tokenizer: ours.
+        teacher: the teacher's, word pieces as well.
+        table: the teacher's embeddings [V, E].
+    """
+    vocabulary: dict[str, int] = tokenizer.get_vocab()
+    mean = torch.zeros(len(vocabulary), table.shape[1])
+    for piece, index in vocabulary.items():
+        mean[index] = table[_teacher_pieces(piece, teacher)].mean(dim=0)
+    centred = mean - mean.mean(dim=0)
+    _, _, axes = torch.linalg.svd(centred, full_matrices=False)
+    reduced = centred @ axes[:EMBEDDING_DIM].T
+    scaled: Tensor = reduced / reduced.std() * 0.1
+    return scaled
+
+
+def _teacher_pieces(piece: str, teacher: Tokenizer) -> Sequence[int]:
+    known: int | None = teacher.token_to_id(piece)
+    if known is not None:
+        return [known]
+    spelled: list[int] = teacher.encode(piece.removeprefix("##"), add_special_tokens=False).ids
+    return spelled

@@ -19,7 +19,8 @@ from training.distillation.outputs import Batch, Output
 from training.distillation.weighers import Weigher, total
 from training.distillation.weighers.uniform import Uniform
 
-Task = Callable[[Output, Batch], Tensor]
+Loss = Callable[[Output, Batch], Tensor]
+"""Of the student against the labels, [B]."""
 
 
 def supervised(output: Output, batch: Batch) -> Tensor:
@@ -76,7 +77,7 @@ class Distiller(nn.Module):
         methods: Mapping[str, Method] | None = None,
         weigher: Weigher | None = None,
         weighers: Mapping[str, Weigher] | None = None,
-        task: Task = supervised,
+        task: Loss = supervised,
         task_weight: float = 1.0,
     ) -> None:
         """Put the parts together; `build` must follow.

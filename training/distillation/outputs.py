@@ -26,6 +26,9 @@ class Output:
     """Layer name -> [B, T], 1 where the sequence has a step; layers without one have all their steps."""
     present: Tensor | None = None
     """[B, 3], 1 where the sample has audio, video, text."""
+    heads: dict[str, Tensor] = field(default_factory=dict)
+    """Further heads than the one that `logits` is of: name -> [B, K] or [B, T, K], logits that the task's own loss
+    reads."""
 
     @property
     def device_type(self) -> str:
@@ -40,6 +43,26 @@ class Output:
             score=None if self.score is None else _lift(self.score),
             variance=None if self.variance is None else _lift(self.variance),
             features={name: _lift(feature) for name, feature in self.features.items()},
+            heads={name: _lift(head) for name, head in self.heads.items()},
+        )
+
+    def at(self, index: Tensor, device: torch.device | str = "cpu") -> "Output":
+        """Return the rows `index` [M], on `device`."""
+
+        def rows(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor[index].to(device)
+
+        def all_rows(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+            return {name: tensor[index].to(device) for name, tensor in tensors.items()}
+
+        return Output(
+            rows(self.logits),
+            rows(self.score),
+            rows(self.variance),
+            all_rows(self.features),
+            all_rows(self.masks),
+            rows(self.present),
+            all_rows(self.heads),
         )
 
     def _tensors(self) -> Iterator[Tensor]:
@@ -64,6 +87,8 @@ class Batch:
     unit: Tensor | None = None
     """[B], number of each sample's conversation, whose samples stand together in time order; None: every sample is for
     itself."""
+    labels: dict[str, Tensor] = field(default_factory=dict)
+    """Further labels than class and score: name -> [B, ...], what the task's own loss reads."""
 
 
 def _lift(tensor: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """From a recipe and a task to all that the loop moves. Knows the contracts of task, distiller and steps; no files."""
 
+import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -7,7 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from training.data.task import Split, Task
+from training.data.task import Split, Task, hooks_of
 from training.data.units import Units
 from training.distillation import (
     Context,
@@ -27,6 +29,8 @@ from training.engine.recipe import Recipe
 from training.engine.schedule import cosine
 from training.engine.tables import RecipeError
 from training.names import nearest
+
+log = logging.getLogger(__name__)
 
 EXAMPLES = 4
 """Units that the trainable parts of methods and weighers are built from."""
@@ -86,7 +90,7 @@ def assemble(recipe: Recipe, task: Task, accelerator: Accelerator) -> Assembly:
     total_steps = source.total_steps = recipe.budget.total_steps(len(units))
     order = Order(units, recipe.budget.batch, recipe.seed, accelerator.process_index, accelerator.num_processes)
     student = make_student(task, recipe.student)
-    distiller = recipe.distiller(student)
+    distiller = recipe.distiller(student, hooks_of(task).loss)
     distiller.to(accelerator.device)
     example = source.example(units.rows(torch.arange(min(EXAMPLES, len(units)))))
     try:
@@ -134,20 +138,25 @@ def teacher_outputs(task: Task, names: Sequence[str], split: Split) -> dict[str,
             bank = task.teacher(name)
         except ValueError as error:
             raise RecipeError(f"teachers.{i}: {error}") from error
+        started = time.perf_counter()
         outputs[name] = bank.outputs(split)
+        log.info("teacher %s on %s: %.1f s", name, split, time.perf_counter() - started)
     return outputs
 
 
 def _sources(recipe: Recipe, task: Task, accelerator: Accelerator) -> tuple[Source, Units, HeldOutSource | None]:
     """The source of training samples, the units that the student learns from, and what is held out."""
+    started = time.perf_counter()
     samples = task.samples("train")
+    log.info("%s: %d training samples in %.1f s", task.name, len(samples), time.perf_counter() - started)
     for name in ("modality_dropout", "subsets"):
         if getattr(recipe, name) and "present" not in samples.inputs:
             raise RecipeError(
                 f"{name}: the inputs of {task.name} don't say which modalities are `present`, so none can be hidden; "
                 f"leave it out"
             )
-    source = Source(samples, teacher_outputs(task, recipe.teachers, "train"), accelerator.device, 0)
+    teachers = teacher_outputs(task, recipe.teachers, "train")
+    source = Source(samples, teachers, accelerator.device, 0, hooks_of(task).prepare, recipe.seed)
     if not recipe.needs_held_out:
         return source, Units.of(samples.unit, torch.arange(len(samples))), None
     kept, held = (Units.of(samples.unit, part) for part in split_held_out(samples, recipe.held_out, recipe.seed))

@@ -12,7 +12,7 @@ _BATCH = 256
 
 @torch.inference_mode()
 def outputs_of(student: nn.Module, samples: Samples, device: torch.device) -> Output:
-    """Return the student's logits and score for all samples, on the CPU, in evaluation mode and full precision.
+    """Return the student's logits, score and heads for all samples, on the CPU, in evaluation mode and full precision.
 
     Conversations are never split.
     """
@@ -25,4 +25,5 @@ def outputs_of(student: nn.Module, samples: Samples, device: torch.device) -> Ou
     student.train(was_training)
     logits = [part.logits.float().cpu() for part in parts if part.logits is not None]
     scores = [part.score.float().cpu() for part in parts if part.score is not None]
-    return Output(torch.cat(logits) if logits else None, torch.cat(scores) if scores else None)
+    heads = {name: torch.cat([part.heads[name].float().cpu() for part in parts]) for name in parts[0].heads}
+    return Output(torch.cat(logits) if logits else None, torch.cat(scores) if scores else None, heads=heads)

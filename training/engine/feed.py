@@ -6,6 +6,7 @@ workers. What is drawn, shared out and held out are units: whole conversations w
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from training.distillation.outputs import Batch, Output
 from training.engine.tables import RecipeError
 
 Augment = Callable[[Inputs], Inputs]
+Prepare = Callable[[Example, torch.Generator], Example]
 
 
 class Order:
@@ -84,23 +86,35 @@ class Source:
     """Makes examples of a split's samples: inputs, labels, and what the teachers say, looked up by position."""
 
     def __init__(
-        self, samples: Samples, teachers: Mapping[str, Output], device: torch.device, total_steps: int
+        self,
+        samples: Samples,
+        teachers: Mapping[str, Output],
+        device: torch.device,
+        total_steps: int,
+        prepare: Prepare | None = None,
+        seed: int = 0,
     ) -> None:
         self.samples, self.teachers = samples, dict(teachers)
         self.device, self.total_steps = device, total_steps
+        self.prepare, self.seed = prepare, seed
 
     def example(self, index: Tensor, step: int = 0, augment: Augment | None = None) -> Example:
-        """Return the samples at `index` on the device, augmented where `augment` is given."""
+        """Return the samples at `index` on the device, prepared, and augmented where `augment` is given."""
         inputs = {name: tensor[index] for name, tensor in self.samples.inputs.items()}
 
         def rows(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else tensor[index].to(self.device)
 
         target, score, unit = rows(self.samples.target), rows(self.samples.score), rows(self.samples.unit)
-        batch = Batch(target, score, index.to(self.device), step, self.total_steps, unit)
-        inputs = augment(inputs) if augment else inputs
-        teachers = {name: outputs_at(output, index, self.device) for name, output in self.teachers.items()}
-        return Example({name: tensor.to(self.device) for name, tensor in inputs.items()}, batch, teachers)
+        labels = {name: tensor[index].to(self.device) for name, tensor in self.samples.labels.items()}
+        batch = Batch(target, score, index.to(self.device), step, self.total_steps, unit, labels)
+        teachers = {name: output.at(index, self.device) for name, output in self.teachers.items()}
+        example = Example(inputs, batch, teachers)
+        if self.prepare is not None:
+            first = int(index[0]) if len(index) else 0
+            example = self.prepare(example, stream(self.seed, "prepare", step, first))
+        inputs = augment(example.inputs) if augment else example.inputs
+        return replace(example, inputs={name: tensor.to(self.device) for name, tensor in inputs.items()})
 
 
 class HeldOutSource:
@@ -116,22 +130,6 @@ class HeldOutSource:
     def fetch(self, indices: Sequence[int]) -> Example:
         """Return all samples of the held-out units of these numbers, which count from 0 to `len`."""
         return self.source.example(self.units.rows(torch.as_tensor(indices, dtype=torch.int64)))
-
-
-def outputs_at(output: Output, index: Tensor, device: torch.device | str = "cpu") -> Output:
-    """Return the rows `index` [M] of an output, on `device`."""
-
-    def rows(tensor: Tensor | None) -> Tensor | None:
-        return None if tensor is None else tensor[index].to(device)
-
-    return Output(
-        rows(output.logits),
-        rows(output.score),
-        rows(output.variance),
-        {name: feature[index].to(device) for name, feature in output.features.items()},
-        {name: mask[index].to(device) for name, mask in output.masks.items()},
-        rows(output.present),
-    )
 
 
 def _digest(data: bytes) -> bytes:

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
+from training.data.calibration import expected_calibration_error
 from training.data.task import Samples
 from training.distillation.outputs import Output
-from training.metrics import expected_calibration_error
 
 Measures = dict[str, Any]
 LOWER_IS_BETTER = frozenset({"mae", "ece"})

@@ -11,7 +11,7 @@ from training.engine.checkpoint import State
 from training.engine.meters import Stopwatch
 from training.engine.schedule import EarlyStopping
 
-_WEIGHT = "weight/"
+_WEIGHT, _SPREAD = "weight/", "weight_std/"
 
 
 @dataclass
@@ -25,7 +25,7 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list)
     """One row an evaluation: `step`, means of what steps measured since the one before, and `valid/METRIC`."""
     weights: WeightRecorder = field(default_factory=WeightRecorder)
-    """Mean weights of teachers, one row an evaluation."""
+    """Weights of teachers, one row an evaluation."""
     watch: Stopwatch = field(default_factory=Stopwatch)
     stopped: str = ""
     """Why the run ended before its last step: `patience` or `seconds`."""
@@ -42,9 +42,12 @@ class Progress:
         """Take means since the last row, with the validation metrics make a new one, and return it."""
         means = {name: float(total) / count for name, (total, count) in self._sums.items()}
         self._sums.clear()
-        teachers = {name.removeprefix(_WEIGHT): mean for name, mean in means.items() if name.startswith(_WEIGHT)}
-        if teachers:
-            self.weights.add(self.step, torch.tensor([list(teachers.values())], dtype=torch.float64), teachers)
+        weights, spreads = (
+            {name.removeprefix(prefix): mean for name, mean in means.items() if name.startswith(prefix)}
+            for prefix in (_WEIGHT, _SPREAD)
+        )
+        if weights:
+            self.weights.add(self.step, weights, spreads)
         row = {"step": self.step, **means, **{f"valid/{name}": value for name, value in valid.items()}}
         self.history.append(row)
         return row

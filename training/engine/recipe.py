@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, Self, get_args
 from torch import nn
 
 from training.distillation import METHODS, STEPS, WEIGHERS, Distiller, Method, Weigher
+from training.distillation.distiller import Loss, supervised
 from training.engine.tables import RecipeError, Table, from_table, join, override
 from training.names import nearest
 
@@ -118,16 +119,17 @@ class Budget:
     """Part of the steps that the warm-up takes, in [0, 1)."""
     clip_norm: float = 1.0
     """Greatest norm of the gradient; 0: not clipped."""
-    evaluations: int = 20
-    """How often validation is measured, evenly over the run."""
+    evaluations: int = 0
+    """How often validation is measured, evenly over the run; 0: once in 100 steps, at most 20 times, so that a short
+    run doesn't spend its time there."""
     patience: int = 0
     """Evaluations without a better one after which the run stops; 0: never."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch", "learning_rate", "evaluations"):
+        for name in ("epochs", "batch", "learning_rate"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be greater than 0, got {getattr(self, name)}")
-        for name in ("steps", "seconds", "weight_decay", "clip_norm", "patience"):
+        for name in ("steps", "seconds", "weight_decay", "clip_norm", "evaluations", "patience"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
         if not 0 <= self.warmup < 1:
@@ -201,8 +203,8 @@ class Recipe:
         meta_learned = any(choice.make().meta_learned for choice in weighers)
         return bool(self.step) or (bool(self.methods) and meta_learned)
 
-    def distiller(self, student: nn.Module) -> Distiller:
-        """Return the methods and weighers around a student; `build` must follow.
+    def distiller(self, student: nn.Module, loss: Loss = supervised) -> Distiller:
+        """Return the methods and weighers around a student, and its loss on labels; `build` must follow.
 
         Methods are called by their names, and from the second of a name on with a number behind it.
         """
@@ -214,7 +216,7 @@ class Recipe:
             made[label] = choice.make()
             if choice.weigher is not None:
                 weighers[label] = choice.weigher.make()
-        return Distiller(student, made, self.weigher.make(), weighers, task_weight=self.labels.weight)
+        return Distiller(student, made, self.weigher.make(), weighers, loss, self.labels.weight)
 
     @property
     def title(self) -> str:

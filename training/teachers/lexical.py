@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import torch
@@ -13,26 +13,25 @@ from torch import Tensor
 
 from training.teachers.fetch import PACKAGES, teacher_folder
 from training.teachers.packages import import_package
+from training.teachers.probe import ProbeRecipe
+from training.teachers.text_source import TextSource
 
 
-class LexicalSource(Protocol):
-    """Texts -> a vector each."""
+class Lexical(TextSource):
+    """Few numbers a text."""
 
-    def key(self) -> dict[str, object]:
-        """Return what its features depend on, for the cache; raises TeacherError when something is missing."""
-        ...
-
-    def describe(self, texts: Sequence[str]) -> Tensor:
-        """Return [N, F]."""
-        ...
+    probe: ClassVar[ProbeRecipe] = ProbeRecipe(
+        hidden=32, seeds=1, steps=300, learning_rate=5e-3, weight_decay=0.01, dropout=(0.0, 0.1)
+    )
 
 
-class Vader:
+class Vader(Lexical):
     """The lexicon and rules of Hutto & Gilbert (2014): shares of positive, negative, neutral words, and `compound`."""
 
     VERSION: Final = "3.3.2"
 
-    def __init__(self) -> None:
+    def __init__(self, weights: Path = Path()) -> None:
+        del weights
         module = import_package("vader", "vaderSentiment.vaderSentiment", f"vaderSentiment=={self.VERSION}")
         self.analyzer: Any = module.SentimentIntensityAnalyzer()
 
@@ -46,7 +45,7 @@ class Vader:
         return torch.tensor([[score[name] for name in ("pos", "neg", "neu", "compound")] for score in scores])
 
 
-class Nade:
+class Nade(Lexical):
     """NADE (Hotz-Behofsits et al.): fastText predicts 151 emojis, gradient-boosted trees make eight emotions of them.
 
     The vector holds the emotions, then the emojis' probabilities in the order of their numbers.

@@ -5,6 +5,7 @@ different folds mean nothing. So each is rotated onto the net that all training 
 Schönemann 1966), on the samples that both have seen.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Final
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from training.data.folder import Split
 from training.distillation.outputs import Output
+from training.teachers.fit import Pace, fit
 
 FOLDS: Final = 5
 
@@ -81,31 +83,31 @@ def out_of_fold(
     for number in torch.unique(fold).tolist():
         unseen = fold == number
         part = _ensemble(train[~unseen], target[~unseen], classes, recipe)
-        turn = Turn.onto(_apply(part, train[~unseen])[0], _apply(whole, train[~unseen])[0])
+        rotate = Procrustes.onto(_apply(part, train[~unseen])[0], _apply(whole, train[~unseen])[0])
         own, logits[unseen] = _apply(part, train[unseen])
-        hidden[unseen] = turn(own)
+        hidden[unseen] = rotate(own)
     return outputs | {"train": _outputs(hidden, logits)}
 
 
 @dataclass(frozen=True)
-class Turn:
-    """A rotation between two spaces of features, with the means that it turns about."""
+class Procrustes:
+    """A rotation between two spaces of features, with the means that it rotates about."""
 
     source: Tensor
     target: Tensor
     rotation: Tensor
 
     @classmethod
-    def onto(cls, source: Tensor, target: Tensor) -> "Turn":
+    def onto(cls, source: Tensor, target: Tensor) -> "Procrustes":
         """Return the rotation of `source` [N, D] that comes nearest to `target` [N, D]."""
         a, b = source.mean(0), target.mean(0)
         left, _, right = torch.linalg.svd((source - a).T @ (target - b), full_matrices=False)
         return cls(a, b, left @ right)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Turn [..., D]."""
-        turned: Tensor = (x - self.source) @ self.rotation + self.target
-        return turned
+        """Rotate [..., D]."""
+        rotated: Tensor = (x - self.source) @ self.rotation + self.target
+        return rotated
 
 
 def _ensemble(x: Tensor, y: Tensor, classes: int, recipe: ProbeRecipe) -> list[Probe]:
@@ -116,15 +118,13 @@ def _train(x: Tensor, y: Tensor, classes: int, recipe: ProbeRecipe, seed: int) -
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = Probe(x.shape[1], classes, recipe)
-        optimizer = torch.optim.AdamW(net.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-        pace = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.steps)
-        for _ in range(recipe.steps):
-            index = torch.randint(len(x), (recipe.batch,))
-            loss = nn.functional.cross_entropy(net(x[index])[1], y[index], label_smoothing=recipe.smoothing)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            pace.step()
+        drawn = (torch.randint(len(x), (recipe.batch,)) for _ in range(recipe.steps))
+        pace = Pace(recipe.learning_rate, recipe.weight_decay, warm_up=0.0, clip_norm=math.inf)
+
+        def loss(index: Tensor) -> Tensor:
+            return nn.functional.cross_entropy(net(x[index])[1], y[index], label_smoothing=recipe.smoothing)
+
+        fit(net, drawn, recipe.steps, loss, pace)
     return net.eval()
 
 

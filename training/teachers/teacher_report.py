@@ -13,10 +13,10 @@ from typing import Annotated, Any, Final
 import torch
 import typer
 
+from training.data.calibration import classification_scores
 from training.data.folder import DATA_VARIABLE, data_root
 from training.data.task import Task
 from training.data.tasks import TASKS
-from training.metrics import classification_scores
 from training.teachers.cache import SPLITS
 from training.teachers.fetch import TeacherError
 

@@ -18,7 +18,9 @@ from transformers import AutoModel, AutoTokenizer
 from training.data.folder import Split
 from training.distillation.outputs import Output
 from training.teachers.cache import SPLITS, folder_sha256
-from training.teachers.fetch import TeacherError
+from training.teachers.fetch import PACKAGES, TeacherError, teacher_folder
+from training.teachers.fit import Pace, fit, similar_lengths
+from training.teachers.text_source import TextSource
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +105,7 @@ def load_encoder(name: str) -> tuple[Any, Any]:
     return tokenizer, encoder
 
 
-class FrozenText:
+class FrozenText(TextSource):
     """An encoder as it is: the mean state of its last layer."""
 
     def __init__(self, name: str, key: dict[str, object] | None = None) -> None:
@@ -127,6 +129,18 @@ class FrozenText:
             mask = tokens["attention_mask"].unsqueeze(-1).float()
             vectors[index] = (encoder(**tokens).last_hidden_state * mask).sum(1) / mask.sum(1)
         return vectors
+
+
+class MiniLm(FrozenText):
+    """The fetched sentence encoder."""
+
+    def __init__(self, weights: Path) -> None:
+        super().__init__(str(teacher_folder("minilm", weights)), minilm_key())
+
+
+def minilm_key() -> dict[str, object]:
+    """For the cache."""
+    return {"source": "minilm", "weights": PACKAGES["minilm"].sha256}
 
 
 def encoder_key(name: str) -> dict[str, object]:
@@ -242,31 +256,19 @@ def _tuned(name: str, sentences: Sentences, chosen: Tensor, classes: int, recipe
 
 
 def _train(net: TunedEncoder, sentences: Sentences, chosen: Tensor, recipe: TuningRecipe) -> None:
-    parameters = [p for p in net.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=0.01)
-    batches = [part for _ in range(recipe.epochs) for part in _batches(sentences.texts, chosen, recipe.batch)]
-    pace = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, recipe.learning_rate, total_steps=len(batches) + 1, pct_start=0.1
-    )
+    texts = list(sentences.texts)
+    batches = [
+        part
+        for _ in range(recipe.epochs)
+        for part in similar_lengths(texts, chosen[torch.randperm(len(chosen))].tolist(), recipe.batch)
+    ]
+
+    def loss(index: list[int]) -> Tensor:
+        logits = net(net.tokens([texts[i] for i in index]))[0]
+        return nn.functional.cross_entropy(logits, sentences.target[index])
+
     net.train()
-    for step, index in enumerate(batches):
-        logits = net(net.tokens([sentences.texts[i] for i in index]))[0]
-        loss = nn.functional.cross_entropy(logits, sentences.target[index])
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        pace.step()
-        if step % 50 == 0:
-            log.info("step %d / %d  loss %.3f", step, len(batches), loss.item())
-
-
-def _batches(texts: Sequence[str], chosen: Tensor, batch: int) -> list[list[int]]:
-    """Return batches of similar lengths, in random order."""
-    order: list[int] = chosen[torch.randperm(len(chosen))].tolist()
-    pools = [sorted(order[i : i + 50 * batch], key=lambda k: len(texts[k])) for i in range(0, len(order), 50 * batch)]
-    parts = [pool[i : i + batch] for pool in pools for i in range(0, len(pool), batch)]
-    return [parts[i] for i in torch.randperm(len(parts)).tolist()]
+    fit(net, batches, len(batches), loss, Pace(recipe.learning_rate))
 
 
 def _take(sentences: Sentences, index: Tensor) -> Sentences:

@@ -5,7 +5,7 @@ emotions, for the student.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from training.data.corpora import TextTargets, text_targets, training_sentences
 from training.data.sst_mr import load_sst2
 from training.distillation.losses import classification, sentiment_entropy
 from training.models.served.heads import EmotionHead
+from training.teachers.fit import Pace, fit, similar_lengths
 
 log = logging.getLogger(__name__)
 
@@ -101,28 +102,12 @@ def fine_tune(teacher: TextTeacher, texts: list[str], targets: TextTargets, chos
 
     Draws from torch's global generator.
     """
-    parameters = [p for p in teacher.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=0.01)
-    batches = list(_batches(texts, chosen))
-    pace = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=len(batches) + 1, pct_start=0.1)
-    teacher.train()
-    for step, index in enumerate(batches):
+    batches = similar_lengths(texts, chosen.tolist(), BATCH)
+
+    def loss(index: list[int]) -> Tensor:
         logits, score = teacher([texts[i] for i in index])
         terms = classification(logits, targets.emotion[index]) + sentiment_entropy(score, targets.sentiment[index])
-        loss = terms.mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        pace.step()
-        if step % 50 == 0:
-            log.info("teacher step %d / %d  loss %.3f", step, len(batches), loss.item())
+        return terms.mean()
 
-
-def _batches(texts: list[str], chosen: Tensor) -> Iterator[list[int]]:
-    """Yield batches of similar lengths, in random order."""
-    order: list[int] = chosen.tolist()
-    pools = [sorted(order[i : i + 50 * BATCH], key=lambda k: len(texts[k])) for i in range(0, len(order), 50 * BATCH)]
-    batches = [pool[i : i + BATCH] for pool in pools for i in range(0, len(pool), BATCH)]
-    for i in torch.randperm(len(batches)).tolist():
-        yield batches[i]
+    teacher.train()
+    fit(teacher, batches, len(batches), loss, Pace(LEARNING_RATE))

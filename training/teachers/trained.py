@@ -5,7 +5,7 @@ the net that all samples made (see training/teachers/probe.py). Conversations co
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 
 import torch
@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from training.data.task import Inputs, Samples, Split
 from training.data.units import Units
 from training.distillation.outputs import Output
+from training.teachers.fit import Pace, fit
 from training.teachers.net_recipes import LOGITS, NetRecipe, ScoredRecipe, known, there_of
-from training.teachers.probe import Turn
+from training.teachers.probe import Procrustes
 
 log = logging.getLogger(__name__)
 
@@ -39,29 +40,28 @@ def train_net(
     generator = torch.Generator().manual_seed(recipe.seed)
     units = Units.of(samples.unit, torch.arange(len(samples)))
     steps = len(units) // recipe.batch
-    optimizer = torch.optim.AdamW(net.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    pace = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, recipe.learning_rate, total_steps=steps * recipe.epochs + 1, pct_start=0.15
-    )
     best: dict[str, Tensor] = {}
     least = float("inf")
-    for epoch in range(recipe.epochs):
-        net.train()
-        total = 0.0
-        for chosen in torch.randperm(len(units), generator=generator)[: steps * recipe.batch].view(steps, -1):
-            part = samples.take(units.rows(chosen))
-            loss = _loss(net(augment(part.inputs, generator)), part, recipe)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-            optimizer.step()
-            pace.step()
-            total += loss.item()
-        log.info("epoch %d / %d  loss %.3f", epoch + 1, recipe.epochs, total / steps)
-        if valid is not None:
-            now = _loss(outputs_of(net.eval(), valid.inputs, unit=valid.unit), valid, recipe).item()
-            if now < least:
-                best, least = deepcopy(net.state_dict()), now
+
+    def batches() -> Iterator[Tensor]:
+        for _ in range(recipe.epochs):
+            net.train()
+            yield from torch.randperm(len(units), generator=generator)[: steps * recipe.batch].view(steps, -1)
+
+    def loss(chosen: Tensor) -> Tensor:
+        part = samples.take(units.rows(chosen))
+        return _loss(net(augment(part.inputs, generator)), part, recipe)
+
+    def keep_best(step: int) -> None:
+        nonlocal best, least
+        if valid is None or step % steps:
+            return
+        now = _loss(outputs_of(net.eval(), valid.inputs, unit=valid.unit), valid, recipe).item()
+        if now < least:
+            best, least = deepcopy(net.state_dict()), now
+
+    pace = Pace(recipe.learning_rate, recipe.weight_decay, warm_up=0.15)
+    fit(net, batches(), steps * recipe.epochs, loss, pace, keep_best)
     if best:
         net.load_state_dict(best)
     return net.eval()
@@ -155,7 +155,7 @@ def _zeros_like(output: Output) -> Output:
 
 
 def _fill(into: Output, own: Output, whole: Output, unseen: Tensor) -> None:
-    """Write a fold net's outputs for the samples it has not seen, its features turned onto those of `whole`."""
+    """Write a fold net's outputs for the samples it has not seen, its features rotated onto those of `whole`."""
     known(into.logits)[unseen] = known(own.logits)[unseen]
     if own.score is not None:
         known(into.score)[unseen] = own.score[unseen]
@@ -165,10 +165,10 @@ def _fill(into: Output, own: Output, whole: Output, unseen: Tensor) -> None:
             continue
         mask = there_of(own, name)
         seen = _positions(feature, mask, ~unseen)
-        turn = Turn.onto(seen, _positions(whole.features[name], mask, ~unseen))
+        rotate = Procrustes.onto(seen, _positions(whole.features[name], mask, ~unseen))
         part = _channels_last(feature[unseen]).float()
-        turned = turn(part) if mask is None else torch.where(mask[unseen].unsqueeze(-1) > 0, turn(part), 0.0)
-        into.features[name][unseen] = _channels_first(turned, feature.ndim).to(feature.dtype)
+        rotated = rotate(part) if mask is None else torch.where(mask[unseen].unsqueeze(-1) > 0, rotate(part), 0.0)
+        into.features[name][unseen] = _channels_first(rotated, feature.ndim).to(feature.dtype)
 
 
 def _positions(feature: Tensor, mask: Tensor | None, rows: Tensor) -> Tensor:

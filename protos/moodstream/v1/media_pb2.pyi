@@ -357,7 +357,7 @@ class TextSpan(_message.Message):
 
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration:
-        """How long they last. Unset means that they end where they begin."""
+        """How long they last. Unset means that they end where they begin. Words without times of their own are spread over it."""
 
     @_builtins.property
     def words(self) -> _containers.RepeatedCompositeFieldContainer[Global___WordInfo]:

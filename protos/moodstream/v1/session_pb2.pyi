@@ -157,7 +157,8 @@ class ResultConfig(_message.Message):
 
     @_builtins.property
     def smoothing(self) -> _duration_pb2.Duration:
-        """Time constant of an exponential mean over the windows' scores, 0 to 10 s. Unset means 0: none. Utterances and the
+        """How long another label must lead by 0.2 in probability before a window shows it as the most probable one: 0 to 10 s;
+        a lead of 0.8 needs a quarter of the time. Unset means 0: windows show what their own scores say. Utterances and the
         session are never smoothed.
         """
 
@@ -246,7 +247,7 @@ class SessionConfig(_message.Message):
     @_builtins.property
     def lateness(self) -> _duration_pb2.Duration:
         """How far the foremost stream may run ahead before a window is final without the others, and how long after an
-        utterance's end its words may still come: 0 to 5 s. Unset means 0.3 s.
+        utterance's end was declared or found its words may still come: 0 to 5 s. Unset means 0.3 s.
         """
 
     @_builtins.property
@@ -413,7 +414,9 @@ class StreamSentimentRequest(_message.Message):
 
     @_builtins.property
     def close(self) -> Global___CloseSession:
-        """Last. Ending the client's side of the stream means the same."""
+        """Last. Ending the client's side of the stream means the same, but for a resumable session: that one waits for its
+        client for `Limits.resume_window`, as a lost connection ends a stream, too.
+        """
 
     @_builtins.property
     def resume(self) -> Global___ResumeSession:
@@ -503,7 +506,7 @@ class Limits(_message.Message):
 
     @_builtins.property
     def max_clip_duration(self) -> _duration_pb2.Duration:
-        """Longest media file that AnalyzeClip takes."""
+        """Longest clip that AnalyzeClip takes, as a file or as messages."""
 
     @_builtins.property
     def resume_window(self) -> _duration_pb2.Duration:

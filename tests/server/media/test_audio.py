@@ -99,7 +99,36 @@ def test_the_first_chunk_lies_where_its_offset_says() -> None:
     assert track.end_ns == 105 * MS
 
 
-def test_drift_is_noticed_as_a_gap() -> None:
+@pytest.mark.parametrize("ppm", [-3000, -100, 100, 1000, 3000])
+@pytest.mark.parametrize(("rate", "chunk_ms"), [(16_000, 20), (48_000, 100), (16_000, 250)])
+def test_the_skew_of_a_sound_card_is_followed(ppm: int, rate: int, chunk_ms: int) -> None:
+    track = AudioTrack(AudioSettings(F32, rate))
+    chunk = np.full(rate * chunk_ms // 1000, 0.25, np.float32).tobytes()
+    jitter = np.random.default_rng(0)
+    pieces = []
+    seconds = 300 if abs(ppm) == 100 else 30
+    for number in range(seconds * 1000 // chunk_ms):
+        offset = number * chunk_ms * MS * (1_000_000 + ppm) // 1_000_000 + int(jitter.integers(0, 4 * MS))
+        pieces += track.push(offset, chunk)
+        assert abs(track.end_ns - chunk_ms * MS - offset) < 20 * MS
+    pieces += track.flush()
+    samples = joined(pieces)
+    assert np.abs(samples[1000:-1000] - 0.25).max() < 1e-4, "no seam is heard"
+
+
+def test_one_channel_of_several_is_listened_to() -> None:
+    stereo = np.stack([noise(1600, 1), noise(1600, 2)], axis=1)
+    [left], [right], [both] = (
+        AudioTrack(AudioSettings(F32, 16_000, 2, channel)).push(0, stereo.tobytes()) for channel in (0, 1, None)
+    )
+    np.testing.assert_array_equal(left.samples, stereo[:, 0])
+    np.testing.assert_array_equal(right.samples, stereo[:, 1])
+    np.testing.assert_allclose(both.samples, stereo.mean(axis=1), atol=1e-7)
+    with pytest.raises(MediaError, match="channel must be 0 to 1, got 2"):
+        AudioSettings(F32, 16_000, 2, 2)
+
+
+def test_drift_beyond_any_sound_card_is_a_gap() -> None:
     # Offsets of a clock that runs 1 % slow against the samples: 20 ms are reached after two seconds.
     track = AudioTrack(AudioSettings(F32, 16_000))
     pieces = [track.push(number * 101 * MS, noise(1600).tobytes())[0] for number in range(25)]

@@ -1,8 +1,6 @@
 import io
 import struct
-import threading
 import tracemalloc
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
@@ -283,24 +281,6 @@ def test_only_a_little_is_in_memory() -> None:
         tracemalloc.stop()
     # Thirty seconds of samples and images would be 40 MB.
     assert peak < 4_000_000
-
-
-def test_closing_while_another_thread_reads_ends_its_iteration() -> None:
-    clip = read_clip(make_clip(seconds=20, fps=50))
-    items = iter(clip)
-    started = threading.Event()
-
-    def read_on() -> int:
-        next(items)
-        started.set()
-        return sum(1 for _ in items)
-
-    with ThreadPoolExecutor(1) as pool:
-        reading = pool.submit(read_on)
-        started.wait()
-        clip.close()
-        assert reading.result() < 200
-    assert list(clip) == []
 
 
 def test_what_comes_out_goes_into_the_tracks(detector: HaarDetector, portrait: Image) -> None:

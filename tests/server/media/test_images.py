@@ -13,8 +13,10 @@ from server.media.images import (
     ImageSize,
     VideoEncoding,
     VideoSettings,
+    _essential_png,
     coarsest_reduction,
     decode,
+    is_heavy,
     read_size,
 )
 
@@ -112,6 +114,52 @@ def test_a_jpeg_of_too_many_scans(portrait: Image, encode: Encode) -> None:
     bomb = data[:scan] + data[scan : scan + 20] * (MAX_SCANS + 1) + data[scan:]
     with pytest.raises(MediaError, match="more than 64 scans"):
         decode(JPEG, ImageSize(512, 512), bomb)
+
+
+def test_a_large_jpeg_may_have_fewer_scans(portrait: Image) -> None:
+    large = cv2.resize(portrait, (4096, 2304))
+    progressive, plain = (
+        cv2.imencode(".jpg", large, [cv2.IMWRITE_JPEG_PROGRESSIVE, value])[1].tobytes() for value in (1, 0)
+    )
+    assert decode(JPEG, ImageSize(4096, 2304), plain, 8).shape == (288, 512, 3)
+    with pytest.raises(MediaError, match="pixels times scans must be at most"):
+        decode(JPEG, ImageSize(4096, 2304), progressive, 8)
+
+
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    body = kind + content
+    return len(content).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
+
+
+def test_what_a_png_holds_beside_its_pixels_is_not_even_inflated(portrait: Image, encode: Encode) -> None:
+    data = encode(portrait, ".png")
+    text = png_chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(1_000_000)))
+    essential = _essential_png(data[:33] + text * 1000 + data[33:])
+    assert essential == _essential_png(data)
+    np.testing.assert_array_equal(decode(PNG, ImageSize(512, 512), data), decode(PNG, ImageSize(512, 512), essential))
+
+
+def test_a_png_of_too_many_chunks(portrait: Image, encode: Encode) -> None:
+    data = encode(portrait, ".png")
+    with pytest.raises(MediaError, match="more than 4096 chunks"):
+        decode(PNG, ImageSize(512, 512), data[:33] + png_chunk(b"IDAT", b"") * 5000 + data[33:])
+
+
+@pytest.mark.parametrize(
+    ("settings", "size", "progressive", "heavy"),
+    [
+        (JPEG, (640, 480), 0, False),
+        (JPEG, (640, 480), 1, True),
+        (JPEG, (1920, 1080), 0, True),
+        (PNG, (320, 240), 0, False),
+        (PNG, (640, 480), 0, True),
+    ],
+)
+def test_heavy_images_are_known_by_their_headers(portrait: Image, settings, size, progressive, heavy) -> None:
+    picture = cv2.resize(portrait, size)
+    data = cv2.imencode(f".{settings.encoding}", picture, [cv2.IMWRITE_JPEG_PROGRESSIVE, progressive])[1].tobytes()
+    assert is_heavy(settings, data) is heavy
+    assert not is_heavy(settings, b"no image")
 
 
 def test_progressive_jpegs_are_fine(portrait: Image) -> None:

@@ -9,10 +9,10 @@ import grpc
 import pytest
 from moodstream.v1 import clip_pb2, service_pb2_grpc, session_pb2
 
-from client import Clip, builtin_clip
+from client import Clip, builtin_clip, errors
 from client.clip import Media, clip_request, stream_request
 from server.app import Running, running_server
-from server.inference.select import EngineChoice, EngineSettings
+from server.inference.select import EngineChoice
 from server.settings import ServerSettings
 
 
@@ -21,7 +21,7 @@ def settings_for(repository: Path) -> Callable[..., ServerSettings]:
     """Settings of a server on a free port, by its engine."""
 
     def settings(engine: EngineChoice, **others: Any) -> ServerSettings:
-        return ServerSettings(EngineSettings(repository, engine), port=0, **others)
+        return ServerSettings(repository=repository, engine=engine, port=0, **others)
 
     return settings
 
@@ -100,3 +100,9 @@ def clip() -> Clip:
 def media(clip: Clip) -> list[Media]:
     """All messages of the built-in clip, in the order of a live source."""
     return [timed.media for timed in clip.open()]
+
+
+@pytest.fixture(scope="session")
+def reason_of() -> Callable[[grpc.aio.AioRpcError], str]:
+    """Reads the stable reason of a failed call."""
+    return lambda error: errors.reason_of(error.trailing_metadata())

@@ -52,12 +52,15 @@ async def test_a_media_file_with_its_words(onnx_server, call, mp4):
     assert len(response.windows) in (18, 19)
     used = result_pb2.MODALITY_STATUS_USED
     assert [[one.status == used for one in window.modalities] for window in response.windows[:4]] == [
-        [True, True, False],
         [True, True, True],
         [True, True, True],
-        [True, True, False],
+        [True, True, True],
+        # The words of an utterance that has just ended are still within the window's reach.
+        [True, True, True],
     ]
-    assert [one.start_offset.ToMilliseconds() for one in response.utterances] == [0, 1500]
+    (utterance,) = response.utterances
+    assert (utterance.start_offset.ToMilliseconds(), utterance.end_offset.ToMilliseconds()) == (200, 1500)
+    assert [one.status for one in utterance.modalities] == [used] * 3
     assert response.summary.HasField("sentiment")
     assert not response.rejected
     for totals in response.totals:

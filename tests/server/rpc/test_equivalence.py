@@ -97,15 +97,15 @@ def plans_of(config, media: Sequence[Media]) -> list[WindowPlan]:
         for ready in core.receive(item):
             decoded = decoders.decode(ready)
             if isinstance(ready, Close):
-                outputs += core.deliver_close(decoded.samples)
+                outputs += core.deliver_close(decoded.samples, decoded.voice)
             elif isinstance(ready, EndOfModality):
-                outputs += core.deliver_end_of_modality(ready, decoded.samples)
+                outputs += core.deliver_end_of_modality(ready, decoded.samples, decoded.voice)
             elif isinstance(ready, EndOfUtterance):
                 outputs += core.deliver_end_of_utterance(ready)
             elif ready.modality == "audio":
-                outputs += core.deliver_audio(ready, decoded.samples, decoded.reached_ns)
+                outputs += core.deliver_audio(ready, decoded.samples, decoded.reached_ns, decoded.voice)
             elif ready.modality == "video":
-                outputs += core.deliver_face(ready, decoded.face)
+                outputs += core.deliver_faces(ready, decoded.faces)
             else:
                 outputs += core.deliver_text(ready)
     return [output for output in outputs if isinstance(output, WindowPlan) and output.is_final]

@@ -9,6 +9,7 @@ import pytest
 from tritonclient.grpc import InferInput, InferRequestedOutput, service_pb2, service_pb2_grpc
 from tritonclient.grpc.aio import InferenceServerClient
 
+from contract.labels import EMOTIONS
 from contract.models import MODELS
 from server.inference.engine import Engine
 from server.inference.onnx_engine import OnnxEngine
@@ -18,7 +19,7 @@ from server.rpc.kserve import kserve_handler
 METHODS = [method.name for method in service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods]
 OPEN = {
     "ServerLive", "ServerReady", "ServerMetadata", "ModelReady", "ModelMetadata", "ModelConfig", "ModelStatistics",
-    "ModelInfer", "ModelStreamInfer",
+    "ModelInfer", "ModelStreamInfer", "RepositoryIndex",
 }  # fmt: skip
 FACE = np.random.default_rng(1).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
 
@@ -52,14 +53,22 @@ async def test_a_triton_client_works_unchanged(triton_engine: TritonEngine) -> N
         assert await client.is_server_live()
         assert await client.is_server_ready()
         assert await client.is_model_ready("video_encoder")
-        assert (await client.get_server_metadata()).name == "moodstream"
+        assert not await client.is_model_ready("other")
+        metadata = await client.get_server_metadata()
+        assert metadata.name == "moodstream"
+        assert not [name for name in metadata.extensions if "shared_memory" in name or "repository" in name]
         assert (await client.get_model_metadata("fusion")).outputs[0].name == "SENTIMENT"
         assert (await client.get_model_config("window")).config.max_batch_size == 16
         assert (await client.get_inference_statistics("video_encoder")).model_stats[0].inference_count > 0
+        assert {one.name for one in (await client.get_inference_statistics()).model_stats} == set(MODELS)
+        assert {one.name for one in (await client.get_model_repository_index()).models} == set(MODELS)
         face = InferInput("FACE", FACE.shape, "UINT8")
         face.set_data_from_numpy(FACE)
-        result = await client.infer("video_encoder", [face], outputs=[InferRequestedOutput("EMBEDDING")])
+        asked = [InferRequestedOutput("EMBEDDING"), InferRequestedOutput("EMOTION", class_count=1)]
+        result = await client.infer("video_encoder", [face], outputs=asked)
         np.testing.assert_array_equal(result.as_numpy("EMBEDDING"), direct["EMBEDDING"])
+        labels = [row[0].decode().rsplit(":", 1)[1] for row in result.as_numpy("EMOTION")]
+        assert labels == [EMOTIONS[index] for index in direct["EMOTION"].argmax(axis=1)]
 
 
 async def test_the_ensemble_is_its_parts(triton_engine: TritonEngine) -> None:
@@ -103,11 +112,9 @@ async def test_everything_else_is_refused(triton_engine: TritonEngine, method: s
 @pytest.mark.parametrize(
     ("method", "message"),
     [
-        ("ModelReady", service_pb2.ModelReadyRequest(name="other")),
         ("ModelMetadata", service_pb2.ModelMetadataRequest(name="other")),
         ("ModelConfig", service_pb2.ModelConfigRequest(name="other")),
         ("ModelStatistics", service_pb2.ModelStatisticsRequest(name="other")),
-        ("ModelStatistics", service_pb2.ModelStatisticsRequest()),
         ("ModelInfer", service_pb2.ModelInferRequest(model_name="other")),
     ],
 )
@@ -115,7 +122,7 @@ async def test_only_models_of_the_contract(triton_engine: TritonEngine, method: 
     async with stub_of(triton_engine) as stub:
         with pytest.raises(grpc.aio.AioRpcError, match="audio_encoder, video_encoder") as error:
             await getattr(stub, method)(message)
-    assert error.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    assert error.value.code() is grpc.StatusCode.NOT_FOUND
 
 
 @pytest.mark.parametrize("side", ["inputs", "outputs"])
@@ -139,24 +146,37 @@ async def test_a_refusal_in_a_stream_lets_earlier_requests_finish(triton_engine:
         assert (await call.read()).infer_response.id == "7"
         with pytest.raises(grpc.aio.AioRpcError) as error:
             await call.read()
-    assert error.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    assert error.value.code() is grpc.StatusCode.NOT_FOUND
 
 
 async def test_status_and_details_are_those_of_triton(triton_engine: TritonEngine) -> None:
-    request = face_request(FACE[:, :32])
+    ids = np.full((1, 64), 1_000_000, np.int64).tobytes()  # beyond the vocabulary, which Triton alone knows
+    request = service_pb2.ModelInferRequest(model_name="text_encoder", raw_input_contents=[ids, ids])
+    for name in ("INPUT_IDS", "ATTENTION_MASK"):
+        request.inputs.add(name=name, datatype="INT64", shape=[1, 64])
     direct = service_pb2_grpc.GRPCInferenceServiceStub(triton_engine.channel)
     with pytest.raises(grpc.aio.AioRpcError) as expected:
         await direct.ModelInfer(request)
     async with stub_of(triton_engine) as stub:
         with pytest.raises(grpc.aio.AioRpcError) as error:
             await stub.ModelInfer(request)
-    assert error.value.code() is expected.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert error.value.code() is expected.value.code() is grpc.StatusCode.INTERNAL
     assert error.value.details() == expected.value.details()
+
+
+async def test_nothing_that_kserve_does_not_define_reaches_triton() -> None:
+    async with slow_triton() as (slow, stub), asyncio.timeout(10):
+        extended = face_request().SerializeToString() + b"\xa2\x06\x05evil!"  # field 100
+        call = stub.ModelInfer(service_pb2.ModelInferRequest.FromString(extended))
+        await slow.called.wait()
+        call.cancel()
+    assert slow.requests == [face_request()]
+    assert slow.requests[0].SerializeToString() == face_request().SerializeToString()
 
 
 async def test_what_is_no_request_is_refused(triton_engine: TritonEngine) -> None:
     async with front(triton_engine) as address, grpc.aio.insecure_channel(address) as channel:
-        with pytest.raises(grpc.aio.AioRpcError, match="not a ModelInferRequest") as error:
+        with pytest.raises(grpc.aio.AioRpcError, match="not a valid inference") as error:
             await channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")(b"\xff\xff\xff")
     assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
@@ -178,10 +198,12 @@ class SlowTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     seconds_left: list[float | None] = field(default_factory=list)
     metadata: dict[str, str] = field(default_factory=dict)
+    requests: list[object] = field(default_factory=list)
 
     async def ModelInfer(self, request: object, context: grpc.aio.ServicerContext) -> None:  # noqa: N802
         self.seconds_left.append(context.time_remaining())
         self.metadata = dict(context.invocation_metadata())
+        self.requests.append(request)
         await self._hang()
 
     async def ModelStreamInfer(self, requests: object, context: grpc.aio.ServicerContext) -> None:  # noqa: N802

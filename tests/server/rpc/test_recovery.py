@@ -111,3 +111,46 @@ async def test_the_client_is_told_of_an_outage_and_its_end(doomed, call):
     away, back = session_pb2.EVENT_TYPE_MODEL_UNAVAILABLE, session_pb2.EVENT_TYPE_MODEL_RECOVERED
     assert [event.type for event in events] == [away, back] * (len(events) // 2)
     assert {event.model for event in events} == {"audio_encoder"}
+
+
+async def rest_of(call) -> list[session_pb2.StreamSentimentResponse]:
+    responses = []
+    async with asyncio.timeout(60):
+        while (response := await call.read()) is not grpc.aio.EOF:
+            responses.append(response)
+    return responses
+
+
+async def test_with_triton_gone_for_good_clients_are_told_at_once_and_sessions_still_close(settings_for, call, wheel):
+    triton = await TritonEngine.start_embedded(settings_for("triton").repository)
+    async with running_server(settings_for("auto", triton_url=triton.url)) as running:
+        stub = call(running).stub
+        sessions = [stub.StreamSentiment() for _ in range(2)]
+        for session in sessions:
+            await session.write(Request(config=CONFIG))
+            await session.write(audio(0))
+            responses = [await session.read() for _ in range(2)]
+            assert responses[1].result.HasField("sentiment")
+        await triton.close()
+
+        for session in sessions:
+            for number in range(1, 4):
+                await session.write(audio(number))
+        # Windows are stuck, notices are not.
+        first = [await session.read() for session in sessions]
+        while any(one.result.index == 0 and one.HasField("result") for one in first):
+            first = [await session.read() for session in sessions]
+        assert [one.event.type for one in first] == [session_pb2.EVENT_TYPE_MODEL_UNAVAILABLE] * 2
+
+        await sessions[0].write(Request(close=session_pb2.CloseSession()))
+        closed = (await rest_of(sessions[0]))[-1].closed
+        assert closed.reason == session_pb2.CLOSE_REASON_CLIENT
+        assert (closed.totals[0].received, closed.totals[0].used + closed.totals[0].dropped) == (4, 4)
+        running.front.drain()
+        drained = await rest_of(sessions[1])
+        assert drained[-1].closed.reason == session_pb2.CLOSE_REASON_SERVER_SHUTDOWN
+        assert session_pb2.EVENT_TYPE_DRAINING in [one.event.type for one in drained]
+        assert [one.result.index for one in drained if one.HasField("result") and one.result.is_final] == [1, 2, 3]
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await stub.StreamSentiment(iter([Request(config=CONFIG)])).read()
+        assert error.value.code() == grpc.StatusCode.UNAVAILABLE

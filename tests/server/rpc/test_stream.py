@@ -86,11 +86,13 @@ async def test_utterances_have_results_of_their_own(onnx_server, call):
         for response in responses
         if response.HasField("result") and response.result.scope == result_pb2.SCOPE_UTTERANCE
     ]
-    assert [(one.index, one.start_offset.ToMilliseconds(), one.end_offset.ToMilliseconds()) for one in utterances] == [
-        (0, 0, 1200),
-        (1, 1200, 2500),
-    ]
-    assert utterances[0].HasField("sentiment")
+    assert {(one.id, one.start_offset.ToMilliseconds(), one.end_offset.ToMilliseconds()) for one in utterances} == {
+        ("utterance-0", 100, 1200)
+    }
+    assert [one.is_final for one in utterances] == [False] * (len(utterances) - 1) + [True]
+    assert [one.revision for one in utterances] == list(range(len(utterances)))
+    assert statuses(utterances[-1]) == ["USED", "MISSING", "USED"]
+    assert utterances[-1].HasField("sentiment")
 
 
 @pytest.mark.parametrize("kept", ["audio", "video", "text"])

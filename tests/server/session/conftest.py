@@ -52,10 +52,10 @@ class Driver:
         if item.modality == Modality.VIDEO:
             slot = item.start_ns // VIDEO_SLOT_NS
             if slot in self._slots:
-                return self.core.deliver_face(item, None)
+                return self.core.deliver_faces(item, ())
             self._slots.add(slot)
             crop = np.full((FACE_SIZE, FACE_SIZE, 3), item.data[0], dtype=np.uint8)
-            return self.core.deliver_face(item, Face(slot, item.start_ns, crop))
+            return self.core.deliver_faces(item, [Face(slot, item.start_ns, crop)])
         try:
             return self.core.deliver_text(item)
         except RejectedError as error:

@@ -35,7 +35,6 @@ def plan(hops=(), faces=(), words=None, end_hops=HOPS_PER_WINDOW, **statuses) ->
         faces=(None,) * (VIDEO_SLOTS - len(faces)) + tuple(faces),
         words=words,
         statuses={m: statuses.get(m.value, Status.USED) for m in Modality},
-        acknowledged={},
     )
 
 

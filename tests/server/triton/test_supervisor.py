@@ -110,7 +110,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
         "_PROBE_PERIOD_S": 0.05,
         "_LONGEST_PROBE_PERIOD_S": 0.05,
         "_RETRY_S": 0.01,
-        "_STALE_S": 0.0,
+        "_REST_S": 0.0,
         "_FIRST_PAUSE_S": 0.02,
         "_RELOAD_TIMEOUT_S": 0.3,
     }.items():
@@ -127,15 +127,24 @@ async def test_a_dead_stub_is_found_without_any_caller() -> None:
     assert state.triton.reloads == 1
 
 
-async def test_a_callers_word_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_caller_without_an_answer_has_the_model_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "_PROBE_PERIOD_S", 3600)
     async with supervised(ScriptedTriton(fault=DEAD)) as state:
         await asyncio.sleep(0.1)
         assert state.triton.inferences == 0
-        state.health.failed("m", DEAD[1])
+        state.health.failed("m")
         await until(lambda: state.triton.reloads == 1)
         await until(lambda: state.health.available("m"))
-    assert state.triton.inferences == 1  # the one that proves the repair
+    assert state.triton.inferences == 2  # one finds it dead, one proves the repair
+
+
+async def test_callers_failures_alone_repair_nothing() -> None:
+    async with supervised(ScriptedTriton()) as state:
+        for _ in range(50):
+            state.health.failed("m")
+            await asyncio.sleep(0.005)
+        assert state.triton.reloads == 0
+        assert state.health.available("m")
 
 
 async def test_a_full_queue_is_no_reason_to_reload() -> None:
@@ -150,7 +159,7 @@ async def test_answers_to_callers_excuse_a_silent_probe(monkeypatch: pytest.Monk
     async with supervised(ScriptedTriton(fault=FULL)) as state:
         for _ in range(30):
             state.health.succeeded("m")
-            state.health.failed("m", "deadline")
+            state.health.failed("m")
             await asyncio.sleep(0.03)
         assert state.triton.reloads == 0
         await until(lambda: state.triton.reloads > 0)  # nobody is answered any more

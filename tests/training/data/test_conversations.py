@@ -140,7 +140,9 @@ def test_missing_data_is_named(tmp_path):
 def test_windows_are_of_one_emotion():
     labels = np.tile(np.arange(len(EMOTIONS)), 3)
     vectors = torch.from_numpy(labels).float().unsqueeze(1)
-    made = _windows({name: (vectors + 10 * i, labels) for i, name in enumerate(WIDTHS)}, "valid")
+    texts = [EMOTIONS[label] for label in labels]
+    made = _windows({name: (vectors + 10 * i, labels) for i, name in enumerate(WIDTHS)}, texts, "valid")
+    assert made.texts == [EMOTIONS[emotion] for emotion in made.target.tolist()]
     for i, name in enumerate(WIDTHS):
         assert torch.equal(made.features[name][:, 0] - 10 * i, made.target.float())
     counts = torch.bincount(made.target)
@@ -214,7 +216,7 @@ def test_students_have_at_most_a_tenth_of_the_parameters_of_every_teacher(tmp_pa
 def test_what_of_a_window_is_shared_is_its_recording():
     rng = np.random.default_rng(0)
     sources = {name: (torch.from_numpy(rng.normal(size=(40, 3))), np.arange(40) % len(EMOTIONS)) for name in MODALITIES}
-    part = _windows(sources, "valid")
+    part = _windows(sources, [""] * 40, "valid")
     recording = part.groups[RECORDING]
     torch.testing.assert_close(part.features["audio"], sources["audio"][0][recording])
     assert len(set(part.conversation)) == len(part.ids) > len(recording.unique())

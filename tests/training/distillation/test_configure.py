@@ -125,7 +125,7 @@ def test_unknown_names_are_answered_with_the_nearest(world):
         make_distiller(Student(), {"kdd": {}})
     with pytest.raises(ValueError, match="no weigher 'confidnce': did you mean 'confidence'"):
         make_weigher({"name": "confidnce"})
-    with pytest.raises(ValueError, match="a weigher needs a name, one of uniform, entropy"):
+    with pytest.raises(ValueError, match="a weigher needs a name, one of attention_select, confidence"):
         make_weigher({"temperature": 2})
     with pytest.raises(ValueError, match="no step 'zzz': there are: meta, meta_teacher, reweight"):
         make_step(None, Context(make_distiller(Student(), {}), world), {"zzz": {}})

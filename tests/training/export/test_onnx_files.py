@@ -23,7 +23,7 @@ class Tiny(nn.Module):
 
 
 def export(model: nn.Module) -> bytes:
-    return to_onnx(model, SPEC, EXAMPLES)
+    return to_onnx(model, SPEC, EXAMPLES)[0]
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from training.teachers.probe import ProbeRecipe, Turn, folds_of, out_of_fold
+from training.teachers.probe import ProbeRecipe, Procrustes, folds_of, out_of_fold
 
 RECIPE = ProbeRecipe(hidden=16, seeds=2, steps=60, batch=32, dropout=(0.0, 0.1))
 
@@ -60,11 +60,11 @@ def test_folds_share_one_space(problem):
     assert distance[other_fold & same].mean() < 0.8 * distance[other_fold & ~same].mean()
 
 
-def test_turn_finds_a_rotation():
+def test_procrustes_finds_a_rotation():
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(50, 6, generator=generator)
     rotation, _ = torch.linalg.qr(torch.randn(6, 6, generator=generator))
     y = x @ rotation + 3
-    turn = Turn.onto(x, y)
-    torch.testing.assert_close(turn(x), y, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(turn.rotation @ turn.rotation.T, torch.eye(6), atol=1e-5, rtol=1e-5)
+    rotate = Procrustes.onto(x, y)
+    torch.testing.assert_close(rotate(x), y, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(rotate.rotation @ rotate.rotation.T, torch.eye(6), atol=1e-5, rtol=1e-5)

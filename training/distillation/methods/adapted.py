@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from training.distillation.methods.base import Method
 from training.distillation.methods.checks import Layers
-from training.distillation.methods.matching import Pair, pairs_of
+from training.distillation.methods.matching import Pair, Where, pairs_of
 from training.distillation.outputs import Output
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -40,9 +40,16 @@ class Adapted(Method):
         self._widths: dict[str, tuple[int, int]] = {}
 
     @property
-    @abstractmethod
     def layers(self) -> Layers:
-        """Pairs (student layer, teacher layer)."""
+        """Pairs (student layer, teacher layer): the configuration's."""
+        layers: Layers = self.config.layers
+        return layers
+
+    @property
+    def where(self) -> Where:
+        """Which layers are paired where `layers` is empty: what the configuration's `layer` says, else the last."""
+        where: Where = getattr(self.config, "layer", "last")
+        return where
 
     @abstractmethod
     def make(self, pair: Pair) -> nn.Module:
@@ -54,7 +61,7 @@ class Adapted(Method):
         Raises:
             ValueError: a layer is missing; says which there are.
         """
-        for pairs in pairs_of(self.name, self.layers, student, teachers).values():
+        for pairs in pairs_of(self.name, self.layers, student, teachers, self.where).values():
             for pair in pairs:
                 self.adapters[pair.key] = placed(self.make(pair), pair.features[0])
                 self._widths[pair.key] = pair.widths

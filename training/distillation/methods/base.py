@@ -33,6 +33,8 @@ class Method(nn.Module, ABC):
     equation: ClassVar[str]
     """In plain text, with the symbols of the paper."""
     needs: ClassVar[frozenset[Need]]
+    scaled: ClassVar[tuple[str, ...]] = ("weight",)
+    """Hyper-parameters that weigh its terms against the task: what one factor for all of it multiplies."""
     Config: ClassVar[type[Any]]
 
     def __init__(self, **hyperparameters: Any) -> None:

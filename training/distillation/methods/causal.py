@@ -105,6 +105,7 @@ class Causal(Adapted):
     paper = "ours; nearest: Zhao et al., Privileged Knowledge Distillation for Online Action Detection, arXiv, 2020"
     equation = "T^2 KL(p_t || p_s) + |s_s - s_t|^2 + a |r(h_s,i) - h_t,i|^2 + b mean_n |r_n(h_s,i) - h_t,i+n|^2"
     needs = frozenset({"logits", "features"})
+    scaled = ("response", "representation", "anticipation")
     Config = CausalConfig
     config: CausalConfig
 

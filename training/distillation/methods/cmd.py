@@ -160,6 +160,7 @@ class CMD(Adapted):
         "for a = mean(c + self(c; c)), c_m = x_m + cross(x_m; x_n, n != m)"
     )
     needs = frozenset({"features"})
+    scaled = ("mapping", "attention")
     Config = CMDConfig
     config: CMDConfig
 

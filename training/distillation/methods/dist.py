@@ -57,6 +57,7 @@ class DIST(Method):
     paper = "Huang, You, Wang, Qian & Xu, Knowledge Distillation from A Stronger Teacher, NeurIPS, 2022"
     equation = "T^2 (beta mean_i (1 - pearson(Y_s[i,:], Y_t[i,:])) + gamma mean_j (1 - pearson(Y_s[:,j], Y_t[:,j])))"
     needs = frozenset({"logits"})
+    scaled = ("beta", "gamma")
     Config = DISTConfig
     config: DISTConfig
 

@@ -97,6 +97,7 @@ class DMD(Method):
         "+ .1 (reconstruction + cycle + .1 (margin + orthogonality))"
     )
     needs = frozenset({"features", "score", "target"})
+    scaled = ("graph", "decoupling")
     Config = DMDConfig
     config: DMDConfig
 
@@ -174,6 +175,7 @@ class DMD(Method):
             return Codes.given(output)
         if name not in self._keys:
             raise ValueError(f"dmd was built without teacher {name!r}; build it with the outputs of all teachers")
+        require_modalities(self.name, f"teacher {name!r}" if name else "the student", output)
         codes: Codes = self.sides[self._keys[name]](output, self.encoders)
         return codes
 

@@ -20,7 +20,7 @@ from training.distillation.methods import checks
 from training.distillation.methods.adapted import Adapted, regressor
 from training.distillation.methods.base import Terms
 from training.distillation.methods.checks import Layers
-from training.distillation.methods.matching import Pair, layer_terms, masked_mean
+from training.distillation.methods.matching import Pair, Where, layer_terms, masked_mean
 from training.distillation.outputs import Batch, Output
 
 
@@ -34,12 +34,15 @@ class FitNetConfig:
     """Hyper-parameters of `fitnet`."""
 
     layers: Layers = ()
-    """Pairs (student layer, teacher layer), `teacher:layer` for one teacher alone; empty: the last features."""
+    """Pairs (student layer, teacher layer), `teacher:layer` for one teacher alone; empty: `layer`."""
+    layer: Where = "middle"
+    """Which layer of either side is paired where none are named: the `middle` one, as published, or the `last`."""
     weight: float = 100.0
     """Factor of the term, RepDistiller's."""
 
     def __post_init__(self) -> None:
         checks.layers(self)
+        checks.choice(self, "layer", ("middle", "last"))
         checks.number(self, "weight", least=0)
 
 
@@ -54,18 +57,13 @@ class FitNet(Adapted):
     Config = FitNetConfig
     config: FitNetConfig
 
-    @property
-    def layers(self) -> Layers:
-        """Pairs (student layer, teacher layer)."""
-        return self.config.layers
-
     def make(self, pair: Pair) -> nn.Linear:
         """Create the regressor."""
         return regressor(*pair.widths)
 
     def loss(self, student: Output, teachers: Mapping[str, Output], batch: Batch) -> Terms:
         """Return `fitnet/teacher` for every teacher."""
-        return layer_terms("fitnet", self.config.layers, student, teachers, self._term)
+        return layer_terms("fitnet", self.layers, student, teachers, self._term, where=self.where)
 
     def _term(self, pair: Pair) -> Tensor:
         h_s, h_t, mask = pair.grids()

@@ -134,6 +134,7 @@ class Gravitation(Method):
         "I = log2 C - H(p)"
     )
     needs = frozenset({"logits", "features"})
+    scaled = ("response", "feature")
     Config = GravitationConfig
     config: GravitationConfig
 

@@ -8,6 +8,10 @@ logits: only their relations are taught.
 The text divides the variance by C, the number of classes; the authors' code by C - 1 (torch's default), which is
 the same as a temperature larger by sqrt(C / (C - 1)). This follows the text.
 
+What it costs: nothing holds the scale of the student's logits, so its probabilities mean little. On the
+composed corpus the expected calibration error was .53 at the accuracy of the others; set a temperature on validation
+before they are used as confidences.
+
 Of two logits the z-scores are 1 and -1, whatever they are: with two classes there is nothing to learn, and the method
 is refused.
 """

@@ -20,12 +20,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from contract.labels import MODALITIES
 from training.distillation.methods.base import Terms
 from training.distillation.methods.checks import Layers
 from training.distillation.methods.responses import require_teachers
 from training.distillation.outputs import Output
 
 Pooling = Literal["mean", "flatten"]
+Where = Literal["middle", "last"]
+"""Which layers are paired where none are named."""
 _FORM = {2: "vector [B, D]", 3: "sequence [B, T, D]", 4: "map [B, D, H, W]"}
 
 
@@ -93,14 +96,18 @@ class Pair:
         return student.unsqueeze(1), teacher.unsqueeze(1), student.new_ones(len(student), 1)
 
 
-def pairs_of(method: str, layers: Layers, student: Output, teachers: Mapping[str, Output]) -> dict[str, list[Pair]]:
+def pairs_of(
+    method: str, layers: Layers, student: Output, teachers: Mapping[str, Output], where: Where = "last"
+) -> dict[str, list[Pair]]:
     """Return the pairs of every teacher.
 
     Args:
         method: for error messages.
         layers: pairs (student layer, teacher layer); a teacher layer written `teacher:layer` is for that teacher alone.
-            Empty: the last feature of each.
+            Empty: one feature of each.
         student, teachers: give the features.
+        where: which one that is: the last, or the middle one of those that aren't streams of modalities (of an even
+            number the earlier).
 
     Raises:
         ValueError: no teacher, a missing layer, a teacher without a pair, or a feature of a wrong shape.
@@ -109,7 +116,7 @@ def pairs_of(method: str, layers: Layers, student: Output, teachers: Mapping[str
     for name in [layer.rpartition(":")[0] for _, layer in layers if ":" in layer]:
         if name not in teachers:
             raise ValueError(f"{method}: layers name the teacher {name!r}, the teachers are {', '.join(teachers)}")
-    return {name: _pairs_of_one(method, layers, student, name, teacher) for name, teacher in teachers.items()}
+    return {name: _pairs_of_one(method, layers, student, name, teacher, where) for name, teacher in teachers.items()}
 
 
 def layer_terms(
@@ -119,11 +126,12 @@ def layer_terms(
     teachers: Mapping[str, Output],
     term: Callable[[Pair], Tensor],
     part: str = "",
+    where: Where = "last",
 ) -> Terms:
     """Return `method/teacher` (or `method_part/teacher`) for every teacher: `term` [B] summed over its pairs."""
     return {
         f"{method}{'_' * bool(part)}{part}/{teacher}": torch.stack([term(pair) for pair in pairs]).sum(0)
-        for teacher, pairs in pairs_of(method, layers, student, teachers).items()
+        for teacher, pairs in pairs_of(method, layers, student, teachers, where).items()
     }
 
 
@@ -142,10 +150,12 @@ def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
     return torch.where(there, x, 0.0).sum(1) / there.sum(1).clamp_min(1)
 
 
-def _pairs_of_one(method: str, layers: Layers, student: Output, name: str, teacher: Output) -> list[Pair]:
+def _pairs_of_one(method: str, layers: Layers, student: Output, name: str, teacher: Output, where: Where) -> list[Pair]:
     mine = [(ours, own) for ours, theirs in layers if (own := _own(theirs, name)) is not None]
     if not layers:
-        mine = [(_last(method, "the student", student), _last(method, f"teacher {name!r}", teacher))]
+        mine = [
+            (_default(method, "the student", student, where), _default(method, f"teacher {name!r}", teacher, where))
+        ]
     if not mine:
         raise ValueError(f"{method}: layers have no pair for teacher {name!r}; add (student layer, '{name}:layer')")
     return [_pair(method, student, name, teacher, names) for names in mine]
@@ -183,12 +193,14 @@ def _feature(method: str, who: str, output: Output, layer: str) -> Tensor:
     return feature
 
 
-def _last(method: str, who: str, output: Output) -> str:
+def _default(method: str, who: str, output: Output, where: Where) -> str:
     if not output.features:
         raise ValueError(
             f"{method} needs features, and {who} gives none; choose a model that returns them, or a response method"
         )
-    return list(output.features)[-1]
+    names = list(output.features)
+    inner = [name for name in names if name.partition(".")[0] not in MODALITIES]
+    return inner[(len(inner) - 1) // 2] if where == "middle" and inner else names[-1]
 
 
 def _flattened(feature: Tensor, mask: Tensor | None) -> Tensor:

@@ -127,6 +127,7 @@ class Missing(Adapted):
         "w_c (T^2 KL(p_t || p_s) + |s_s - s_t|^2 + a |r(h_s) - h_t|^2 (b + KL(g_t || g_s) / 2 + KL(g_s || g_t) / 2))"
     )
     needs = frozenset({"logits", "features"})
+    scaled = ("response", "feature")
     Config = MissingConfig
     config: MissingConfig
     hardness: Tensor

@@ -37,3 +37,8 @@ def off_diagonal(x: Tensor) -> Tensor:
     """[B, B] -> [B, B - 1]: each row without its own column."""
     size = len(x)
     return x.flatten()[1:].view(size - 1, size + 1)[:, :-1].reshape(size, size - 1)
+
+
+def masked_row_mean(x: Tensor, mask: Tensor) -> Tensor:
+    """Mean of the rows of [B, N] over the columns of mask [B, N], [B]; 0 for a row that has none."""
+    return torch.where(mask, x, 0.0).sum(1) / mask.sum(1).clamp_min(1)

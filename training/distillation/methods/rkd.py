@@ -84,6 +84,7 @@ class RKD(Method):
         "mean_ij huber(|s_i - s_j| / mu_s, |t_i - t_j| / mu_t) and mean_ijk huber(cos s_i s_j s_k, cos t_i t_j t_k)"
     )
     needs = frozenset({"features"})
+    scaled = ("distance_weight", "angle_weight")
     Config = RKDConfig
     config: RKDConfig
 

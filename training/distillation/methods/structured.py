@@ -100,6 +100,7 @@ class Structured(Method):
 
     family = "E"
     needs = frozenset({"logits", "features"})
+    scaled = ("logit_weight", "feature_weight")
     Config = StructuredConfig
     config: StructuredConfig
 

@@ -22,7 +22,7 @@ from training.distillation.methods import checks
 from training.distillation.methods.adapted import Adapted
 from training.distillation.methods.base import Terms
 from training.distillation.methods.checks import Layers
-from training.distillation.methods.matching import Pair, layer_terms, masked_mean
+from training.distillation.methods.matching import Pair, Where, layer_terms, masked_mean
 from training.distillation.outputs import Batch, Output
 
 
@@ -54,7 +54,9 @@ class VIDConfig:
     """Hyper-parameters of `vid`."""
 
     layers: Layers = ()
-    """Pairs (student layer, teacher layer), `teacher:layer` for one teacher alone; empty: the last features."""
+    """Pairs (student layer, teacher layer), `teacher:layer` for one teacher alone; empty: `layer`."""
+    layer: Where = "middle"
+    """Which layer of either side is paired where none are named: the `middle` one, as published, or the `last`."""
     hidden: int = 0
     """Width inside the regressor; 0: the teacher's."""
     initial_variance: float = 5.0
@@ -66,6 +68,7 @@ class VIDConfig:
 
     def __post_init__(self) -> None:
         checks.layers(self)
+        checks.choice(self, "layer", ("middle", "last"))
         checks.count(self, "hidden", least=0)
         checks.number(self, "least_variance", above=0)
         checks.number(self, "initial_variance", above=self.least_variance)
@@ -83,11 +86,6 @@ class VID(Adapted):
     Config = VIDConfig
     config: VIDConfig
 
-    @property
-    def layers(self) -> Layers:
-        """Pairs (student layer, teacher layer)."""
-        return self.config.layers
-
     def make(self, pair: Pair) -> Predictor:
         """Create the predictor."""
         ours, theirs = pair.widths
@@ -96,7 +94,7 @@ class VID(Adapted):
 
     def loss(self, student: Output, teachers: Mapping[str, Output], batch: Batch) -> Terms:
         """Return `vid/teacher` for every teacher."""
-        return layer_terms("vid", self.config.layers, student, teachers, self._term)
+        return layer_terms("vid", self.layers, student, teachers, self._term, where=self.where)
 
     def _term(self, pair: Pair) -> Tensor:
         h_s, h_t, mask = pair.grids()

@@ -18,7 +18,8 @@ from training.distillation.example import Example, HeldOut
 
 Metrics = dict[str, Tensor]
 """Name -> detached scalar on the student's device: reading one waits for the device, so the loop reads them when it
-logs. The mean weight of a teacher is called `weight/teacher`."""
+logs. The mean weight of a teacher is called `weight/teacher`, the standard deviation of its weights over the batch
+`weight_std/teacher`."""
 
 
 class Step(Protocol):

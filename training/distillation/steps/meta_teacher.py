@@ -12,7 +12,7 @@ cache beside them stay as they are.
 
 Differences to the authors' code: theirs keeps hand-written functional copies of its nets and copies the student back
 and forth, here `functional_call` leaves the student alone; theirs pilots over several batches where asked to, this
-over one; and theirs evaluates the quiz on the whole set in its vision half, this on one batch, as the paper's
+over one; and theirs evaluates the query on the whole set in its vision half, this on one batch, as the paper's
 algorithm.
 """
 
@@ -53,7 +53,7 @@ class MetaTeacherConfig:
     weight_decay: float = 0.01
     """Of the same."""
     batch_size: int = 64
-    """Held-out samples of a quiz."""
+    """Held-out samples of a query."""
     seed: int = 0
     """Of the draws."""
 
@@ -94,9 +94,9 @@ class MetaTeacher(OuterStep):
         """Train the live teachers where it is their turn, then the student on the example."""
         outer: Metrics = {}
         if self.steps % self.config.every == 0:
-            quiz = self.held_out.fetch(self.draw(self.config.batch_size))
+            query = self.held_out.fetch(self.draw(self.config.batch_size))
             with twice_differentiable(self.distiller):
-                loss = self.outer_loss(example, quiz)
+                loss = self.outer_loss(example, query)
                 gradients_of(loss, self.learnt)
             self.optimizer.step()
             outer["meta_teacher/outer_loss"] = loss.detach()
@@ -105,13 +105,13 @@ class MetaTeacher(OuterStep):
             taught = with_live(self.teachers, example)
         return self.next_step(taught) | outer
 
-    def outer_loss(self, example: Example, quiz: Example) -> Tensor:
-        """Return the loss in the quiz of the student after its pilot step, a function of the teachers' parameters."""
+    def outer_loss(self, example: Example, query: Example) -> Tensor:
+        """Return the loss in the query of the student after its pilot step, a function of the teachers' parameters."""
         parameters = student_parameters(self.distiller)
         losses = losses_at(self.distiller, parameters, with_live(self.teachers, example))
         loss = losses.scalar(example.sample_weights)
         pilot = step_ahead(parameters, loss, self.config.inner_rate, self.config.inner_clip)
-        return held_out_loss(self.distiller, pilot, quiz).mean()
+        return held_out_loss(self.distiller, pilot, query).mean()
 
     def own_state(self) -> dict[str, Any]:
         """Return draws, teachers, their optimiser and the count of steps."""

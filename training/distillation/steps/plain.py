@@ -65,6 +65,11 @@ class Plain:
 
 
 def _metrics(losses: Losses) -> Metrics:
-    """The means over the batch."""
+    """The means over the batch, and as `weight_std/TEACHER` how much weights differ by sample."""
     tensors = {"task": losses.task, "matching": losses.matching, **losses.terms, **losses.weights}
-    return {name: tensor.detach().mean() for name, tensor in tensors.items()}
+    means = {name: tensor.detach().mean() for name, tensor in tensors.items()}
+    spreads = {
+        name.replace("weight/", "weight_std/", 1): tensor.detach().std(correction=0)
+        for name, tensor in losses.weights.items()
+    }
+    return means | spreads

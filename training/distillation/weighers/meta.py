@@ -4,7 +4,7 @@ Zhang, Chen, Wang, *Adaptive Multi-Teacher Knowledge Distillation with Meta-Lear
 
     w = softmax(W_2 relu(W_1 [z_1; ...; z_K; z_s]))            the net, phi = (W_1, W_2)
     theta'(phi) = theta - a grad_theta sum_k w_k(phi) L_k      the student's step on what it is to match
-    phi <- phi - b grad_phi CE(theta'(phi); hard held-out)     the outer step, `training/distillation/steps/meta.py`
+    phi <- phi - b grad_phi CE(theta'(phi); held-out)          the outer step, `training/distillation/steps/meta.py`
 
 z_k, z_s: logits of teacher k and of the student; L_k: the methods' terms of teacher k. The paper has a second net over
 features: `of = "features"`.
@@ -51,7 +51,7 @@ class Meta(Weigher):
 
     name = "meta"
     paper = "Zhang, Chen, Wang: Adaptive Multi-Teacher Knowledge Distillation with Meta-Learning, ICME 2023 (MMKD)"
-    equation = "w = softmax(W_2 relu(W_1 [z_1; ...; z_K; z_s])), phi <- phi - b grad_phi CE(theta'(phi); hard held-out)"
+    equation = "w = softmax(W_2 relu(W_1 [z_1; ...; z_K; z_s])), phi <- phi - b grad_phi CE(theta'(phi); held-out)"
     needs = frozenset({"logits", "target"})
     Config = MetaWeigherConfig
 

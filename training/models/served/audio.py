@@ -4,11 +4,13 @@ Log-mel, two strided convolutions down to 10 Hz, then dilated depthwise-separabl
 covers the whole second of context.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import torch
 from torch import Tensor, nn
 
+from contract.labels import EMOTIONS
 from contract.models import EMBEDDING_DIM
 from contract.timing import AUDIO_SLOTS_PER_HOP
 from training.models.served.heads import EmotionHead, Encoded
@@ -55,7 +57,7 @@ class SeparableBlock(nn.Module):
 class AudioEncoder(nn.Module):
     """PCM [B, 24000] -> EMBEDDING [B, 5, D], EMOTION [B, 7], SENTIMENT [B, 1]."""
 
-    def __init__(self, dropout: float = 0.2) -> None:
+    def __init__(self, dropout: float = 0.2, labels: Sequence[str] = EMOTIONS) -> None:
         super().__init__()
         width = EMBEDDING_DIM
         self.logmel = LogMel()
@@ -68,7 +70,7 @@ class AudioEncoder(nn.Module):
         )
         self.blocks = nn.Sequential(*(SeparableBlock(width, dilation, dropout) for dilation in _DILATIONS))
         self.norm = nn.LayerNorm(width)
-        self.head = EmotionHead(width, dropout)
+        self.head = EmotionHead(width, dropout, labels)
 
     def encode(self, pcm: Tensor) -> Encoded:
         """Return the embeddings [B, 5, D] of the newest 0.5 s and what the hop says."""
@@ -80,15 +82,17 @@ class AudioEncoder(nn.Module):
         logits, sentiment = self.head(embedding.mean(dim=1))
         return Encoded(embedding, logits, sentiment)
 
-    def hop_scores(self, mel: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits [B, 3, 7] and sentiment [B, 3] of every hop of the chunk: the older ones train the net as well.
+    def hops(self, mel: Tensor) -> Encoded:
+        """Return what every hop of the chunk says: logits [B, 3, C], sentiment [B, 3, 1], all embeddings [B, 15, D].
 
-        They have less context, as the first hops of a session have.
+        The older hops train the net as well. They have less context, as the first hops of a session have. `layers`: the
+        stem's 15 steps and those after half of the blocks.
         """
-        slots = self._slots(mel)
-        pooled = torch.unflatten(slots, 1, (-1, AUDIO_SLOTS_PER_HOP)).mean(dim=2)
-        logits, sentiment = self.head(pooled)
-        return logits, sentiment.squeeze(-1)
+        stem: Tensor = self.stem(self.scale(mel))
+        middle: Tensor = self.blocks[: len(_DILATIONS) // 2](stem)
+        slots: Tensor = self.norm(self.blocks[len(_DILATIONS) // 2 :](middle).transpose(1, 2))
+        logits, sentiment = self.head(torch.unflatten(slots, 1, (-1, AUDIO_SLOTS_PER_HOP)).mean(dim=2))
+        return Encoded(slots, logits, sentiment, (stem.transpose(1, 2), middle.transpose(1, 2)))
 
     def _slots(self, mel: Tensor) -> Tensor:
         """Return the embeddings of all 100 ms slots of the chunk, [B, 15, D]."""
@@ -97,5 +101,5 @@ class AudioEncoder(nn.Module):
 
     def forward(self, pcm: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return EMBEDDING, EMOTION, SENTIMENT."""
-        embedding, logits, sentiment = self.encode(pcm)
-        return embedding, self.head.probabilities(logits), sentiment
+        said = self.encode(pcm)
+        return said.embedding, self.head.probabilities(said.logits), said.sentiment

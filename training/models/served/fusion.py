@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from contract.labels import EMOTIONS, MODALITIES, POLARITIES
+from contract.labels import EMOTIONS, MODALITIES, POLARITIES, POLARITY_SENTIMENT
 from contract.models import EMBEDDING_DIM
 from contract.text import TEXT_TOKENS
 from contract.timing import AUDIO_SLOTS, VIDEO_SLOTS
@@ -25,14 +25,18 @@ SLOTS: Final = (AUDIO_SLOTS, VIDEO_SLOTS, TEXT_TOKENS)
 class Fused(NamedTuple):
     """What fusion says about one window, before calibration."""
 
-    sentiment: Tensor
-    """[B, 1] in [-1, 1]."""
     polarity_logits: Tensor
     """[B, 3]."""
     emotion_logits: Tensor
     """[B, 7]."""
     contribution: Tensor
     """[B, 3]; sums to 1, or is all 0 when nothing is present."""
+    mixed: Tensor
+    """[B, D], what the heads read."""
+    summaries: Tensor
+    """[B, 3, D], what each modality has to say."""
+    latents: Tensor
+    """[B, LATENTS, D]."""
 
 
 class LatentLayer(nn.Module):
@@ -69,7 +73,6 @@ class Fusion(nn.Module):
         self.summary = nn.ModuleList(nn.Sequential(nn.Linear(width, width), nn.LayerNorm(width)) for _ in MODALITIES)
         self.gate = nn.ModuleList(nn.Linear(2 * width + 1, 1) for _ in MODALITIES)
         self.dropout = nn.Dropout(dropout)
-        self.sentiment = nn.Linear(width, 1)
         self.polarity = nn.Linear(width, len(POLARITIES))
         self.emotion = nn.Linear(width, len(EMOTIONS))
         self.register_buffer("temperature", torch.ones(2))  # of polarity, of emotion
@@ -80,7 +83,8 @@ class Fusion(nn.Module):
             torch.where(mask.unsqueeze(-1) > 0, project(x) + position, torch.zeros(()))
             for x, mask, project, position in zip(embeddings, masks, self.project, self.positions, strict=True)
         ]
-        found = self._read(tokens, masks)
+        latents = self._read(tokens, masks)
+        found = self.norm(latents.mean(dim=1))
         question = self.ask(found).unsqueeze(1)
         summaries, scores = [], []
         for x, mask, summary, gate in zip(tokens, masks, self.summary, self.gate, strict=True):
@@ -90,20 +94,19 @@ class Fusion(nn.Module):
             scores.append(gate(torch.cat([summaries[-1], found, mask.mean(dim=1, keepdim=True)], dim=-1)))
         present = torch.stack([mask.amax(dim=1) for mask in masks], dim=1)
         contribution = masked_softmax(torch.cat(scores, dim=1), present)
-        mixed = (contribution.unsqueeze(-1) * torch.stack(summaries, dim=1)).sum(dim=1)
-        mixed = self.dropout(mixed)
-        return Fused(torch.tanh(self.sentiment(mixed)), self.polarity(mixed), self.emotion(mixed), contribution)
+        said = torch.stack(summaries, dim=1)
+        mixed = self.dropout((contribution.unsqueeze(-1) * said).sum(dim=1))
+        return Fused(self.polarity(mixed), self.emotion(mixed), contribution, mixed, said, latents)
 
     def _read(self, tokens: list[Tensor], masks: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        """Return what the latents found, [B, D]. One learned token is always present: attention needs something."""
+        """Return the latents, [B, LATENTS, D]. One learned token is always present: attention needs something."""
         batch = tokens[0].shape[0]
         context = torch.cat([self.nothing.expand(batch, -1, -1), *tokens], dim=1)
         bias = nn.functional.pad(masked_bias(torch.cat(masks, dim=1)), (1, 0))
         latents = self.latents.expand(batch, -1, -1)
         for layer in self.layers:
             latents = layer(latents, context, bias)
-        found: Tensor = self.norm(latents.mean(dim=1))
-        return found
+        return latents
 
     def forward(
         self, audio: Tensor, audio_mask: Tensor, video: Tensor, video_mask: Tensor, text: Tensor, text_mask: Tensor
@@ -113,7 +116,11 @@ class Fusion(nn.Module):
 
 
 def calibrated(fused: Fused, temperature: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return what is served: probabilities at the temperatures [2] of polarity and emotion in the place of logits."""
+    """Return what is served: probabilities at the temperatures [2] of polarity and emotion in the place of logits.
+
+    The sentiment is what the polarities stand for, so that the two can't contradict each other.
+    """
     polarity = torch.softmax(fused.polarity_logits / temperature[0], dim=-1)
     emotion = torch.softmax(fused.emotion_logits / temperature[1], dim=-1)
-    return fused.sentiment, polarity, emotion, fused.contribution
+    sentiment = polarity @ polarity.new_tensor(POLARITY_SENTIMENT).unsqueeze(-1)
+    return sentiment, polarity, emotion, fused.contribution

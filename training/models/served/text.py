@@ -1,10 +1,12 @@
 """The text student: a small transformer over word pieces. Padding never changes the result."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import torch
 from torch import Tensor, nn
 
+from contract.labels import EMOTIONS
 from contract.models import EMBEDDING_DIM
 from contract.text import TEXT_TOKENS
 from training.models.attention import Attention, FeedForward, masked_bias
@@ -36,7 +38,7 @@ class EncoderLayer(nn.Module):
 class TextEncoder(nn.Module):
     """INPUT_IDS, ATTENTION_MASK int64 [B, 64] -> EMBEDDING [B, 64, D] (0 where masked), EMOTION, SENTIMENT."""
 
-    def __init__(self, dropout: float = 0.2) -> None:
+    def __init__(self, dropout: float = 0.2, labels: Sequence[str] = EMOTIONS) -> None:
         super().__init__()
         width = EMBEDDING_DIM
         self.pieces = nn.Embedding(VOCABULARY, width)
@@ -45,21 +47,23 @@ class TextEncoder(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(EncoderLayer(width, dropout) for _ in range(_LAYERS))
         self.norm = nn.LayerNorm(width)
-        self.head = EmotionHead(width, dropout)
+        self.head = EmotionHead(width, dropout, labels)
 
     def encode(self, input_ids: Tensor, attention_mask: Tensor) -> Encoded:
         """Return the embeddings [B, T, D] and what the text says; T may be shorter than 64 in training."""
         mask = attention_mask.float()
         bias = masked_bias(mask)
         x = self.dropout(self.pieces(input_ids) + self.positions[: input_ids.shape[1]])
+        layers = []
         for layer in self.layers:
             x = layer(x, bias)
+            layers.append(x)
         embedding = self.norm(x) * mask.unsqueeze(-1)
         pooled = embedding.sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp(min=1.0)
         logits, sentiment = self.head(pooled)
-        return Encoded(embedding, logits, sentiment)
+        return Encoded(embedding, logits, sentiment, tuple(layers))
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return EMBEDDING, EMOTION, SENTIMENT."""
-        embedding, logits, sentiment = self.encode(input_ids, attention_mask)
-        return embedding, self.head.probabilities(logits), sentiment
+        said = self.encode(input_ids, attention_mask)
+        return said.embedding, self.head.probabilities(said.logits), said.sentiment

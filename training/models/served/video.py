@@ -1,8 +1,11 @@
 """The face student: one RGB crop -> one embedding. Luma and normalisation are part of the graph."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
+from contract.labels import EMOTIONS
 from contract.models import EMBEDDING_DIM
 from training.models.served.heads import EmotionHead, Encoded
 
@@ -32,7 +35,7 @@ class VideoEncoder(nn.Module):
 
     luma: Tensor
 
-    def __init__(self, dropout: float = 0.3) -> None:
+    def __init__(self, dropout: float = 0.3, labels: Sequence[str] = EMOTIONS) -> None:
         super().__init__()
         width = EMBEDDING_DIM
         self.register_buffer("luma", torch.tensor(_LUMA), persistent=False)
@@ -40,7 +43,7 @@ class VideoEncoder(nn.Module):
         self.blocks = nn.Sequential(ResidualBlock(48, 48, 1), ResidualBlock(48, 64, 2), ResidualBlock(64, width, 2))
         self.project = nn.Linear(width, width)
         self.norm = nn.LayerNorm(width)
-        self.head = EmotionHead(width, dropout)
+        self.head = EmotionHead(width, dropout, labels)
 
     def encode(self, face: Tensor) -> Encoded:
         """Return the embedding [B, D] and what the face says."""
@@ -52,15 +55,16 @@ class VideoEncoder(nn.Module):
         centred = grey - mean
         deviation = centred.square().mean(dim=(1, 2), keepdim=True).sqrt()
         image = (centred / (deviation + _DARK)).unsqueeze(1)
-        pooled = self.blocks(self.stem(image)).mean(dim=(2, 3))
-        embedding = self.norm(self.project(pooled))
+        middle: Tensor = self.blocks[:-1](self.stem(image))
+        last: Tensor = self.blocks[-1](middle)
+        embedding = self.norm(self.project(last.mean(dim=(2, 3))))
         logits, sentiment = self.head(embedding)
-        return Encoded(embedding, logits, sentiment)
+        return Encoded(embedding, logits, sentiment, (middle, last))
 
     def forward(self, face: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return EMBEDDING, EMOTION, SENTIMENT."""
-        embedding, logits, sentiment = self.encode(face)
-        return embedding, self.head.probabilities(logits), sentiment
+        said = self.encode(face)
+        return said.embedding, self.head.probabilities(said.logits), said.sentiment
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Sequential:

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from training.distillation.methods.crd import CRD, Contrast, infonce, nce
+from training.distillation.methods.crd import CRD, Contrast, infonce, nce, negatives
 from training.distillation.outputs import Batch, Output
 
 
@@ -40,7 +40,7 @@ def direction_by_loops(form, anchors, others, ids, own_ids, temperature, mean):
 @pytest.mark.parametrize("form", ["nce", "infonce"])
 def test_two_steps_by_loops(draw, form):
     """The first batch has only itself for negatives, the second also the first; sample 11 is in both."""
-    method = CRD(form=form, temperature=0.5, width=3, queue=5, weight=1.0)
+    method = CRD(form=form, temperature=0.5, width=3, queue=5, weight=1.0, momentum=0.0)
     first, second = outputs(draw), outputs(draw)
     method.build(*first)
     contrast = method.adapters["t:h-h"]
@@ -50,16 +50,16 @@ def test_two_steps_by_loops(draw, form):
     ]
     s_1, t_1 = embeddings(contrast, *first)
     s_2, t_2 = embeddings(contrast, *second)
-    mean_s, mean_t = (
-        sum(math.exp(dot(a, b) / 0.5) for a in anchors for b in others) / 16
-        for anchors, others in ((t_1, s_1), (s_1, t_1))
-    )
+
+    def mean(anchors, others):
+        return sum(math.exp(dot(a, b) / 0.5) for a in anchors for b in others) / len(anchors) / len(others)
+
     for got, s, t, queue_s, queue_t, ids, own in (
         (losses[0], s_1, t_1, [], [], ids_1, ids_1),
         (losses[1], s_2, t_2, s_1, t_1, ids_2 + ids_1, ids_2),
     ):
-        over_students = direction_by_loops(form, t, s + queue_s, ids, own, 0.5, mean_s)
-        over_teachers = direction_by_loops(form, s, t + queue_t, ids, own, 0.5, mean_t)
+        over_students = direction_by_loops(form, t, s + queue_s, ids, own, 0.5, mean(t, s + queue_s))
+        over_teachers = direction_by_loops(form, s, t + queue_t, ids, own, 0.5, mean(s, t + queue_t))
         expected = [a + b for a, b in zip(over_students, over_teachers, strict=True)]
         torch.testing.assert_close(got, torch.tensor(expected, dtype=torch.float64))
 
@@ -93,13 +93,33 @@ def test_without_negatives_and_with_huge_scores_all_is_finite(draw):
 
 
 def test_the_queue_is_first_in_first_out_and_of_fixed_size(draw):
-    contrast = Contrast(2, 2, 3, 5).double()
+    contrast, config = Contrast(2, 2, 3, 5).double(), CRD().config
     for ids in ([1, 2], [3, 4], [5, 6]):
-        contrast(draw(2, 2), draw(2, 2), torch.tensor(ids), "nce", 0.1)
+        contrast(draw(2, 2), draw(2, 2), Batch(index=torch.tensor(ids), target=torch.tensor(ids) % 2), config)
     assert contrast.indices.tolist() == [5, 6, 3, 4, 1]
+    assert contrast.targets.tolist() == [1, 0, 1, 0, 1]
     torch.testing.assert_close(contrast.students.norm(dim=1), torch.ones(5, dtype=torch.float64))
-    contrast(draw(7, 2), draw(7, 2), torch.arange(7), "nce", 0.1)
-    assert contrast.indices.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_samples_of_one_class_are_nobodys_negatives_and_without_labels_others_are():
+    index, target = torch.tensor([1, 2]), torch.tensor([0, -1])
+    ids, classes = torch.tensor([1, 2, 3, 4, 5, -1]), torch.tensor([0, -1, 0, 1, -1, -1])
+    assert negatives(index, target, ids, classes).tolist() == [
+        [False, True, False, True, True, False],
+        [True, False, True, True, True, False],
+    ]
+
+
+def test_z_follows_embeddings_that_gather(draw):
+    """With Z of the first batch alone, its mean stays behind by the whole rise of the scores."""
+    contrast, config = Contrast(2, 2, 3, 4).double(), CRD(temperature=0.1, momentum=0.5).config
+    same = torch.ones(4, 2, dtype=torch.float64)
+    contrast(draw(4, 2), draw(4, 2), Batch(index=torch.arange(4)), config)
+    with torch.no_grad():
+        contrast.project_teacher.load_state_dict(contrast.project_student.state_dict())
+    for step in range(30):
+        contrast(same, same, Batch(index=torch.arange(4) + 4 * step), config)
+    torch.testing.assert_close(contrast.log_means, torch.full((2,), 10.0, dtype=torch.float64), atol=0.1, rtol=0)
 
 
 def test_memory_does_not_grow_with_the_data_set(draw):
@@ -117,7 +137,7 @@ def test_memory_does_not_grow_with_the_data_set(draw):
         return sum(kept), sum(buffer.numel() for buffer in method.buffers())
 
     assert kept_elements(20) == kept_elements(10**9)
-    assert kept_elements(20)[1] == 16 * 4 * 2 + 16 + 2 + 1
+    assert kept_elements(20)[1] == 16 * 4 * 2 + 2 * 16 + 2 + 1
 
 
 def test_only_training_remembers(draw):

@@ -64,8 +64,8 @@ def test_unbuilt_or_other_models_are_refused(draw, world):
         FitNet().loss(student, teachers, batch)
     method = FitNet()
     method.build(student, {"large": teachers["large"]})
-    with pytest.raises(ValueError, match="built without student 'h2' and 'h2' of teacher 'small'"):
+    with pytest.raises(ValueError, match="built without student 'h1' and 'h1' of teacher 'small'"):
         method.loss(student, teachers, batch)
-    student.features["h2"] = draw(6, 4, 9)
+    student.features["h1"] = draw(6, 4, 9)
     with pytest.raises(ValueError, match=r"with widths \(6, 8\), and now they are \(9, 8\)"):
         method.loss(student, {"large": teachers["large"]}, batch)

@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from training.distillation import Context, make_step
-from training.distillation.steps.reweight import normalised
+from training.distillation.steps.reweight import normalised, within_classes
+
+PAPER = {"classes": "free", "even": 0.0}
 
 
 def by_brute_force(distiller, example, held_out, step=1e-5):
@@ -40,10 +42,21 @@ def test_shares():
     assert normalised(-torch.ones(3)).eq(0).all()
 
 
+def test_what_a_class_shares_decides_nothing():
+    """A head's bias moves the usefulness of a whole class; by the paper's rule all weight is then on the other."""
+    useful = torch.tensor([0.3, 0.1, 0.2, 0.6, 0.2, 0.1], dtype=torch.float64)
+    target = torch.tensor([0, 0, 1, 1, 1, -1])
+    weights = within_classes(useful, target, balanced=False)
+    torch.testing.assert_close(within_classes(useful - 5.0 * (target == 0), target, balanced=False), weights)
+    torch.testing.assert_close(weights, torch.tensor([2, 0, 0, 3, 0, 1], dtype=torch.float64) / 6)
+    balanced = within_classes(useful, target, balanced=True)
+    torch.testing.assert_close(balanced, torch.tensor([1, 0, 0, 1, 0, 1], dtype=torch.float64) / 3)
+
+
 def test_the_student_steps_with_the_shares(distill, world, plain):
     distiller, example = distill(), world.example()
     other = copy.deepcopy(distiller)
-    step = make_step(plain(distiller, 0.1), Context(distiller, world), {"reweight": {"batch_size": 20}})
+    step = make_step(plain(distiller, 0.1), Context(distiller, world), {"reweight": {"batch_size": 20, **PAPER}})
     metrics = step(example)
     shares = normalised(by_brute_force(other, example, world.held_out()))
     plain(other, 0.1)(replace(example, sample_weights=shares))
@@ -67,7 +80,7 @@ def test_the_student_stands_still_when_nothing_helps(distill, world, plain):
         def fetch(self, indices):
             return replace(example, batch=replace(example.batch, target=torch.ones(8, dtype=torch.int64)))
 
-    metrics = make_step(plain(distiller), Context(distiller, Opposite()), {"reweight": {}})(example)
+    metrics = make_step(plain(distiller), Context(distiller, Opposite()), {"reweight": PAPER})(example)
     assert metrics["reweight/used"] == 0
     for was, now in zip(before.parameters(), distiller.student.parameters(), strict=True):
         assert torch.equal(was, now)
@@ -75,7 +88,7 @@ def test_the_student_stands_still_when_nothing_helps(distill, world, plain):
 
 def test_wrong_labels_get_less(distill, world, plain):
     distiller = distill({})
-    step = make_step(plain(distiller, 0.3), Context(distiller, world), {"reweight": {"batch_size": 20}})
+    step = make_step(plain(distiller, 0.3), Context(distiller, world), {"reweight": {"batch_size": 20, **PAPER}})
     for example in world.batches(20):
         step(example)
     example = world.example(*range(20))

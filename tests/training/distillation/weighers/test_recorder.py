@@ -1,40 +1,31 @@
-import csv
-
 import pytest
-import torch
 
 from training.distillation.weighers import WeightRecorder
 
 
-def test_means_are_kept_by_step_and_teacher():
+def filled(steps):
     recorder = WeightRecorder()
-    first = recorder.add(3, torch.tensor([[1.0, 0.0], [0.5, 0.5]]), ["a", "b"])
-    recorder.add(4, torch.tensor([[0.25, 0.75]]), ["a", "b"])
-    assert first == {"a": 0.75, "b": 0.25}
-    assert recorder.steps == [3, 4]
-    assert recorder.columns() == {"a": [0.75, 0.25], "b": [0.25, 0.75]}
+    for step in steps:
+        recorder.add(step, {"a": 0.25, "b": 0.75 + step}, {"b": 0.2, "a": 0.1})
+    return recorder
 
 
-def test_csv(tmp_path):
-    recorder = WeightRecorder()
-    recorder.add(1, torch.tensor([[1.0, 0.0]]), ["a", "b"])
+def test_means_and_spreads_by_teacher_whatever_their_order(tmp_path):
+    recorder = filled([1, 5])
+    assert recorder.columns() == {"a": [0.25, 0.25], "b": [1.75, 5.75]}
+    assert recorder.spreads() == {"a": [0.1, 0.1], "b": [0.2, 0.2]}
     recorder.save(tmp_path / "weights.csv")
-    with (tmp_path / "weights.csv").open() as file:
-        assert list(csv.reader(file)) == [["step", "a", "b"], ["1", "1.0", "0.0"]]
+    assert (tmp_path / "weights.csv").read_text().splitlines() == ["step,a,b,a std,b std", "1,0.25,1.75,0.1,0.2",
+                                                                   "5,0.25,5.75,0.1,0.2"]  # fmt: skip
 
 
-def test_a_resumed_course_goes_on():
-    whole, resumed = WeightRecorder(), WeightRecorder()
-    whole.add(1, torch.tensor([[1.0, 0.0]]), ["a", "b"])
-    resumed.load_state_dict(whole.state_dict())
-    for recorder in (whole, resumed):
-        recorder.add(2, torch.tensor([[0.5, 0.5]]), ["a", "b"])
-    assert resumed.state_dict() == whole.state_dict()
-    assert resumed.steps == [1, 2]
+def test_a_resumed_run_has_one_course():
+    resumed = WeightRecorder()
+    resumed.load_state_dict(filled([1]).state_dict())
+    resumed.add(5, {"a": 0.25, "b": 5.75}, {"a": 0.1, "b": 0.2})
+    assert resumed.state_dict() == filled([1, 5]).state_dict()
 
 
 def test_other_teachers_are_refused():
-    recorder = WeightRecorder()
-    recorder.add(1, torch.tensor([[1.0, 0.0]]), ["a", "b"])
-    with pytest.raises(ValueError, match="are of a, b, not of b, a"):
-        recorder.add(2, torch.tensor([[1.0, 0.0]]), ["b", "a"])
+    with pytest.raises(ValueError, match="are of a, b, not of a, c"):
+        filled([1]).add(2, {"a": 0.5, "c": 0.5}, {"a": 0, "c": 0})

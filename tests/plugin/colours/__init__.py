@@ -1,0 +1,1 @@
+"""A package that is not ours, and adds to Moodstream by entry points alone."""

@@ -1,0 +1,1 @@
+"""The served students as tasks: a corpus each, their losses, batches and calibration; folders of own clips besides."""

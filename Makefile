@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 EXTRA ?= cpu
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo serve test test-slow check format protos docs protos-baseline gpu-check loadtest clean
+.PHONY: help demo serve test coverage test-slow check format protos docs protos-baseline gpu-check loadtest clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -32,8 +32,11 @@ serve: $(BIN)/.serve ## run the server on 127.0.0.1:50051 (ARGS= for its options
 loadtest: $(BIN)/.serve ## eight live sessions against a server of its own (ARGS= for more)
 	$(BIN)/python -m loadtest sessions --spawn --sessions 8 --seconds 30 $(ARGS)
 
-test: $(BIN)/.dev ## run the tests
-	$(BIN)/python -m pytest
+test: $(BIN)/.dev ## run the tests, print the ten slowest (ARGS= for pytest's options)
+	$(BIN)/python -m pytest $(ARGS)
+
+coverage: $(BIN)/.dev ## run the tests on two processes; branch coverage below 90 % is an error
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered $(ARGS)
 
 test-slow: $(BIN)/.dev ## run the tests that take minutes
 	$(BIN)/python -m pytest -m slow

@@ -11,9 +11,7 @@ from rich.table import Table as RichTable
 from training.cli import Data, clear_errors
 from training.data.folder import data_root
 
-SUITE_RESULTS: Final = Path("docs/results")
-PAGE: Final = Path("docs/results.md")
-METHODS_PAGE: Final = Path("docs/methods.md")
+RESULTS: Final = Path("docs/results")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,76 +23,80 @@ console = Console()
 
 @app.command()
 def compare(
-    results: Annotated[list[Path], typer.Argument(help="result.json files, folders of some, docs/results/*.json.")],
+    results: Annotated[list[Path], typer.Argument(help="Folders of runs of `distill`, or their result.json files.")],
     metric: Annotated[str, typer.Option(help="accuracy, macro_f1, weighted_f1, ece, mae, ...")] = "accuracy",
-    plot: Annotated[Path | None, typer.Option(help="SVG or PNG: metric against milliseconds and parameters.")] = None,
 ) -> None:
     """Compare runs: mean and deviation on test over seeds, parameters, CPU milliseconds, training time."""
-    from bench.compare import read_rows, summarise
-    from bench.plots import plot_cost
+    from bench.compare import compared
 
     with clear_errors(1):
-        summaries = summarise(read_rows(results))
-        if plot is not None:
-            plot_cost(summaries, metric, plot)
+        rows = compared(results, metric)
     table = RichTable("task", "run", "runs", f"valid {metric}", f"test {metric}", "parameters", "CPU ms", "train s")
-    for summary in summaries:
-        table.add_row(
-            summary.task,
-            summary.title,
-            str(len(summary.rows)),
-            f"{summary.mean(metric, 'valid'):.2f}",
-            f"{summary.mean(metric):.2f} ± {summary.deviation(metric):.2f}",
-            f"{summary.parameters:,}",
-            f"{summary.cpu_ms:.2f}",
-            f"{summary.seconds:.0f}",
-        )
+    for row in rows:
+        table.add_row(*row)
     console.print(table)
 
 
 @app.command()
 def run(
-    suite: Annotated[str, typer.Argument(help="unimodal, bad_teacher, privileged, mosi, causal, missing or future.")],
+    suite: Annotated[str, typer.Argument(help="One of bench/suites/, or a TOML file of your own.")],
     data: Data = None,
     cache: Annotated[Path, typer.Option(help="A folder a run; what is there is not run again.")] = Path("cache/bench"),
-    out: Annotated[Path | None, typer.Option(help="Without: docs/results/SUITE.json.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the tables.")] = RESULTS,
     tasks: Annotated[list[str] | None, typer.Option("--task", help="Only this task of the suite. Repeatable.")] = None,
-    jobs: Annotated[int, typer.Option(help="Runs side by side, one thread each.")] = 2,
+    workers: Annotated[int, typer.Option(help="Runs side by side, one thread each.")] = 2,
     scale: Annotated[float, typer.Option(help="Factor of all steps: the same for every run.")] = 1.0,
     minutes: Annotated[float, typer.Option(help="No run starts after so many; 0: no limit.")] = 0.0,
 ) -> None:
-    """Run a suite of recipes with several seeds; weights are chosen on validation, the test split is touched once a
-    run.
+    """Run a suite of recipes with several seeds; options and weights are chosen on validation, the test split is
+    touched once a run.
 
     Can be interrupted and started again. A run that fails is recorded with its error, and the suite goes on. `report`
-    makes the tables of docs/results.md.
+    makes the pages.
     """
     from bench.runs import Bench, Plan
-    from bench.suites import SUITES
+    from bench.suite import FOLDER, read_suite, suites
     from training.engine.tables import RecipeError
     from training.names import nearest
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     with clear_errors(1):
-        if suite not in SUITES:
-            raise RecipeError(f"no suite {suite!r}; {nearest(suite, SUITES)}")
-        path = out or SUITE_RESULTS / f"{suite}.json"
-        plan = Plan(data_root(data), cache, path, tuple(tasks or ()), jobs, scale, minutes)
-        Bench(SUITES[suite], plan).run()
-    typer.echo(f"wrote {path}")
+        path = Path(suite) if suite.endswith(".toml") else FOLDER / f"{suite}.toml"
+        if not path.is_file():
+            raise RecipeError(f"no suite {suite!r}; {nearest(suite, suites())}")
+        plan = Plan(data_root(data), cache, out, tuple(tasks or ()), workers, scale, minutes)
+        Bench(read_suite(path), plan).run()
+    typer.echo(f"wrote {out / path.stem}.csv")
 
 
 @app.command()
 def report(
-    results: Annotated[Path, typer.Option(help="Folder with the JSONs of suites.")] = SUITE_RESULTS,
-    page: Annotated[Path, typer.Option(help="The page to write; its plots go into the folder of the JSONs.")] = PAGE,
-    methods: Annotated[Path, typer.Option(help="The page about the methods.")] = METHODS_PAGE,
+    results: Annotated[Path, typer.Option(help="Folder with the tables of suites.")] = RESULTS,
+    docs: Annotated[Path, typer.Option(help="Folder of the pages.")] = Path("docs"),
+    suite: Annotated[list[Path] | None, typer.Option(help="A suite's file of your own. Repeatable.")] = None,
 ) -> None:
-    """Render docs/results.md and its plots from the committed JSONs, and docs/methods.md from the docstrings."""
-    from bench.report import write_page
-    from bench.report.methods_page import write_methods
+    """Render the pages of results with their plots from the tables, and docs/methods.md from the docstrings."""
+    from bench.methods_page import write_methods
+    from bench.report import write_pages
+    from bench.suite import read_suite, suites
 
     with clear_errors(1):
-        write_page(results, page)
-        write_methods(methods)
-    typer.echo(f"wrote {page} and {methods}")
+        known = {path.stem: read_suite(path) for path in suite} if suite else suites()
+        for path in write_pages(results, docs, known):
+            typer.echo(f"wrote {path}")
+        write_methods(docs / "methods.md")
+
+
+@app.command()
+def lines(
+    before: Annotated[str, typer.Option(help="Commit to compare with.")] = "5d9ee81",
+    repository: Annotated[Path, typer.Option(help="A checkout.")] = Path(),
+) -> None:
+    """Count lines of Python by package: in a commit, and now."""
+    from bench.lines import lines_of
+    from bench.lines import table as rows_of
+
+    table = RichTable("package", before, "now")
+    for name, earlier, now in rows_of(lines_of(repository, before), lines_of(repository)):
+        table.add_row(name, f"{earlier:,}", f"{now:,}")
+    console.print(table)

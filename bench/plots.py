@@ -1,142 +1,112 @@
-"""Plots of results, as small SVG files whose bytes depend on the numbers alone."""
+"""Plots of results, as small PNG files.
 
-from collections.abc import Callable, Mapping, Sequence
+Colours are Okabe and Ito's, which colour-blind readers tell apart, and lines differ in their markers and dashes too.
+"""
+
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final
 
-from bench.compare import Summary
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure  # Without pyplot, which keeps global state.
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-_STYLE: Any = {
-    "svg.hashsalt": "moodstream",
-    "svg.fonttype": "none",
-    "font.size": 9,
+COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933")
+_MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "*")
+_DASHES: Final = ("-", "--", "-.", ":")
+_VERDICTS: Final = {"better": COLOURS[0], "worse": COLOURS[1], "": "#777777"}
+_STYLE: Final[Any] = {
+    "font.size": 8,
+    "axes.titlesize": 8,
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
 
-
-_MANY = 7
-"""Sources among which weights become too small for an axis up to 1."""
-
-Point = tuple[float, float, float]
-Level = tuple[float, str] | None
+Line = Sequence[tuple[float, float, float]]
+"""Points (x, y, half the bar's length, which may be NaN)."""
 
 
-def plot_cost(summaries: Sequence[Summary], metric: str, path: Path) -> None:
-    """Draw the metric against CPU milliseconds, and against parameters, one point a run's title with its deviation."""
+@mpl.rc_context(_STYLE)
+def plot_differences(tests: pd.DataFrame, path: Path, label: str) -> None:
+    """Draw how entries differ from the control: a panel a task, a dot with its interval an entry.
 
-    def draw(figure: "Figure", axes: "Sequence[Axes]") -> None:
-        costs: tuple[tuple[str, Callable[[Summary], float]], ...] = (
-            ("CPU ms a sample, one thread", lambda summary: summary.cpu_ms),
-            ("parameters", lambda summary: float(summary.parameters)),
-        )
-        for ax, (name, cost) in zip(axes, costs, strict=True):
-            for summary in summaries:
-                label = f"{summary.title} ({summary.task})"
-                _dot(ax, cost(summary), summary.mean(metric), summary.deviation(metric), label)
-            ax.set(xlabel=name, xscale="log", ylabel=f"test {metric}")
-        if len(summaries) <= 12:
-            figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=7)
-
-    _figure(path, draw, columns=2, width=9, height=3.6)
-
-
-def plot_methods(summaries: Sequence[Summary], control: str, teacher: float, metric: str, path: Path) -> None:
-    """Draw every run's title with mean and deviation of the metric; lines mark the control and the best teacher."""
-
-    def draw(_: "Figure", axes: "Sequence[Axes]") -> None:
-        ax = axes[0]
-        ordered = sorted(summaries, key=lambda summary: summary.mean(metric))
-        for place, summary in enumerate(ordered):
-            values = summary.values(metric)
-            colour = "C1" if summary.title == control else "C0"
-            ax.plot(values, [place] * len(values), "|", color=colour, markersize=8, alpha=0.6)
-            ax.plot(summary.mean(metric), place, "o", color=colour, markersize=5)
-        controls = [summary.mean(metric) for summary in summaries if summary.title == control]
-        if controls:
-            ax.axvline(controls[0], color="C1", linewidth=0.8, label=control)
-        if teacher == teacher:
-            ax.axvline(teacher, color="grey", linestyle=":", linewidth=0.8, label="best single teacher")
-        ax.set_yticks(range(len(ordered)), [summary.title for summary in ordered])
-        ax.set_xlabel(f"test {metric}: mean (dot), seeds (bars)")
-        ax.legend(frameon=False, loc="lower right")
-
-    _figure(path, draw, columns=1, width=6.5, height=1 + 0.19 * len(summaries))
+    `tests`: `task`, `title`, `mean`, `low`, `high`, `verdict` (better, worse or nothing).
+    """
+    tasks, titles = list(dict.fromkeys(tests["task"])), list(dict.fromkeys(tests["title"]))
+    height = 0.9 + 0.17 * len(titles)
+    figure, axes = _figure(len(tasks), 2.2 + 1.7 * len(tasks), height, sharey=True)
+    for ax, task in zip(axes, tasks, strict=True):
+        own = tests[tests["task"] == task]
+        ax.axvline(0, color="#777777", linewidth=0.8)
+        reach = 1.15 * max(1.0, own["mean"].abs().max())  # Endless intervals are cut.
+        for verdict, colour in _VERDICTS.items():
+            rows = own[own["verdict"] == verdict]
+            places = [len(titles) - 1 - titles.index(title) for title in rows["title"]]
+            low, high = rows["low"].clip(-2 * reach, 2 * reach), rows["high"].clip(-2 * reach, 2 * reach)
+            ax.hlines(places, low, high, color=colour, linewidth=1)
+            ax.plot(rows["mean"], places, _MARKERS[list(_VERDICTS).index(verdict)], color=colour, markersize=3.5)
+        ax.set_yticks(range(len(titles)), list(reversed(titles)))
+        ax.set_title(task)
+        ax.set_ylim(-0.7, len(titles) - 0.3)
+    figure.supxlabel(label, fontsize=8)
+    _save(figure, path)
 
 
+@mpl.rc_context(_STYLE)
 def plot_lines(
-    lines: Mapping[str, Sequence[Point]], ticks: Mapping[float, str], labels: tuple[str, str], path: Path, level: Level
+    panels: Mapping[str, Mapping[str, Line]], ticks: Mapping[float, str], x: str, y: str, path: Path
 ) -> None:
-    """Draw lines of points with error bars.
-
-    Args:
-        lines: legend -> points (x, y, half the bar's length, which may be NaN).
-        ticks: x -> what stands there.
-        labels: of the axes.
-        path: the SVG.
-        level: y and legend of a dotted line, None for no such line.
-    """
-
-    def draw(figure: "Figure", axes: "Sequence[Axes]") -> None:
-        ax = axes[0]
-        for i, (name, points) in enumerate(lines.items()):
-            x, y, bar = zip(*points, strict=True)
-            bars = None if any(one != one for one in bar) else bar
-            ax.errorbar(x, y, yerr=bars, marker="o", markersize=3, linewidth=1, capsize=2, label=name, **_look(i))
-        if level is not None:
-            ax.axhline(level[0], color="grey", linestyle=":", linewidth=0.8, label=level[1])
+    """Draw lines of points with error bars: title of a panel -> legend -> points; `ticks`: x -> what stands there."""
+    figure, axes = _figure(len(panels), 1.6 + 2.4 * len(panels), 2.8)
+    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
+    for ax, (title, lines) in zip(axes, panels.items(), strict=True):
+        for name, points in lines.items():
+            i = names.index(name)
+            across, up, bars = zip(*points, strict=True)
+            look: dict[str, Any] = {"color": COLOURS[i % 8], "marker": _MARKERS[i % 8], "linestyle": _DASHES[i % 4]}
+            yerr = None if any(bar != bar for bar in bars) else bars
+            ax.errorbar(across, up, yerr=yerr, markersize=3.5, linewidth=1, capsize=2, label=name, **look)
         ax.set_xticks(list(ticks), list(ticks.values()))
-        ax.set(xlabel=labels[0], ylabel=labels[1])
-        figure.legend(*ax.get_legend_handles_labels(), loc="outside right upper", frameon=False)
+        ax.set(title=title, xlabel=x)
+    axes[0].set_ylabel(y)
+    handles = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles.keys(), loc="outside right upper", frameon=False)
+    _save(figure, path)
 
-    _figure(path, draw, columns=1, width=7, height=max(3.4, 0.8 + 0.2 * len(lines)))
 
+@mpl.rc_context(_STYLE)
+def plot_grid(table: pd.DataFrame, marked: pd.DataFrame, path: Path, label: str) -> None:
+    """Draw a table of differences as colours with their numbers in them, entries by tasks.
 
-def plot_weights(courses: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
-    """Draw the mean weight of every teacher or edge by training step: one panel a title, one line a seed.
-
-    `courses`: title -> runs, each `steps` and a list of the same length by teacher or edge.
+    `marked`, of the same shape: which are in bold, as they are beyond chance.
     """
-
-    def draw(figure: "Figure", axes: "Sequence[Axes]") -> None:
-        sources = list(
-            dict.fromkeys(name for runs in courses.values() for run in runs for name in run if name != "steps")
-        )
-        looks = {name: _look(i) for i, name in enumerate(sources)}
-        for ax, (title, runs) in zip(axes, courses.items(), strict=True):
-            for i, run in enumerate(runs):
-                for name in (name for name in run if name != "steps"):
-                    ax.plot(run["steps"], run[name], label=None if i else name, linewidth=1, **looks[name])
-            ax.set(title=title, xlabel="step", ylim=(0, 1 if len(sources) < _MANY else None))
-        axes[0].set_ylabel("mean weight")
-        handles = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-        figure.legend(handles.values(), handles.keys(), loc="outside right upper", frameon=False)
-
-    _figure(path, draw, columns=len(courses), width=2 + 2.2 * len(courses), height=2.8)
-
-
-def _look(place: int) -> dict[str, Any]:
-    """Colour and dashes of the so-manieth line: ten colours, and then again with other dashes."""
-    return {"color": f"C{place % 10}", "linestyle": ("-", "--", "-.", ":")[place // 10 % 4]}
+    figure, (ax,) = _figure(1, 2.2 + 0.75 * len(table.columns), 0.9 + 0.19 * len(table))
+    reach = min(10.0, float(table.abs().max().max()))
+    image = ax.pcolormesh(
+        table.to_numpy(float), cmap="PuOr_r", vmin=-reach, vmax=reach, edgecolors="white", linewidth=1
+    )
+    for i, title in enumerate(table.index):
+        for j, task in enumerate(table.columns):
+            value = table.loc[title, task]
+            if value == value:
+                pale = abs(value) < 0.7 * reach
+                weight = "bold" if marked.loc[title, task] else "normal"
+                colour = "black" if pale else "white"
+                ax.text(j + 0.5, i + 0.5, f"{value:+.1f}", ha="center", va="center", color=colour, weight=weight)
+    ax.set_yticks([i + 0.5 for i in range(len(table))], list(table.index))
+    ax.set_xticks([j + 0.5 for j in range(len(table.columns))], [name.replace("_", "\n") for name in table.columns])
+    ax.invert_yaxis()
+    ax.tick_params(length=0)
+    figure.colorbar(image, ax=ax, label=label, shrink=0.6)
+    _save(figure, path)
 
 
-def _dot(ax: "Axes", x: float, y: float, deviation: float, label: str) -> None:
-    ax.errorbar(x, y, yerr=None if deviation != deviation else deviation, fmt="o", markersize=4, label=label)
+def _figure(columns: int, width: float, height: float, sharey: bool = False) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, list(figure.subplots(1, columns, squeeze=False, sharey=sharey)[0])
 
 
-def _figure(
-    path: Path, draw: "Callable[[Figure, Sequence[Axes]], None]", columns: int, width: float, height: float
-) -> None:
-    import matplotlib as mpl
-    from matplotlib.figure import Figure  # Without pyplot, which keeps global state.
-
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        axes = figure.subplots(1, columns, squeeze=False, sharey=columns > 2)[0]
-        draw(figure, list(axes))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+def _save(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110, metadata={"Software": None})

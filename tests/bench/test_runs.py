@@ -1,188 +1,194 @@
-"""Suites on the toy task, in worker processes."""
+"""A whole suite on the toy conversations: run, found again, compared, and rendered."""
 
-import dataclasses
-import json
 import os
 import signal
+import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from bench.entries import available, best_teacher, entry_recipe, resolved
-from bench.jobs import Job, Lanes, TaskSource
-from bench.report import render
-from bench.runs import Bench, Plan
-from bench.suite import ALL, BEST, SCALED, Entry, Suite
-from bench.suites import SUITES
+from bench import results
+from bench.report import render, write_pages
+from bench.runs import Bench, Plan, key_of
+from bench.statistics import paired_bootstrap
+from bench.suite import suite_of
+from bench.workers import Job, TaskSource, Workers
 from tests.training.engine.toy import REGISTRY
-from training.distillation import STEPS
-from training.distillation.methods import METHODS
-from training.distillation.weighers import WEIGHERS
-from training.engine.recipe import recipe_of
 from training.engine.tables import RecipeError
 
-KD = {"name": "kd"}
-SUITE = Suite(
-    "toy",
-    "Toy",
-    "Does it run?",
-    {"toy": ("fair", "good", "missing")},
-    {"toy": {"steps": 8, "batch": 32, "evaluations": 2}},
-    (
-        Entry("plain"),
-        Entry("kd", "A", {"teachers": BEST, "methods": [KD]}, (0.5, 2.0)),
-        Entry("meta", "D", {"teachers": ALL, "methods": [KD], "weigher": "meta"}),
-        Entry("broken", "B", {"teachers": BEST, "methods": [{"name": "attention"}]}),
-    ),
-    "plain",
-    tuning=0.5,
-    seeds=(0, 1),
-    shows_weights=True,
+SUITE = suite_of(
+    "talk",
+    tomllib.loads("""
+title = "Talk"
+question = "Do they differ?"
+control = "plain"
+seeds = 2
+pairs = [["kd", "masked"]]
+shows_weights = true
+recipe = { subsets = true }
+
+[search]
+trials = 3
+seeds = 1
+part = 0.5
+knobs.kd = { weight = { low = 0.3, high = 30.0 } }
+
+[tasks.talk]
+teachers = ["fair", "good", "missing"]
+budget = { steps = 8, batch = 8, evaluations = 2 }
+note = "Drawn."
+
+[[entries]]
+title = "plain"
+
+[[entries]]
+title = "kd"
+family = "A"
+recipe = { teachers = "BEST", methods = "kd" }
+
+[[entries]]
+title = "masked"
+recipe = { modality_dropout = 0.3 }
+
+[[entries]]
+title = "entropy"
+family = "D"
+recipe = { teachers = "ALL", methods = [{ name = "score" }], weigher = "entropy" }
+
+[[entries]]
+title = "broken"
+family = "B"
+recipe = { teachers = "BEST", methods = [{ name = "attention", layers = [["h2", "h2"]] }] }
+"""),
 )
-SURVEY: dict[str, Any] = {
-    "metric": "accuracy",
-    "sha256": "x",
-    "teachers": {
-        "fair": {"valid": {"accuracy": 70.0}, "sha256": "f"},
-        "good": {"valid": {"accuracy": 90.0}, "sha256": "g"},
-        "missing": {"error": "no weights"},
-    },
-}
+Ran = tuple[Bench, results.Results, Path]
 
 
-def test_a_suite_runs_records_failures_and_goes_on_where_it_ended(tmp_path: Path) -> None:
-    plan = Plan(tmp_path, tmp_path / "cache", tmp_path / "toy.json", registry=REGISTRY)
-    report = Bench(SUITE, plan).run()
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    folder = tmp_path_factory.mktemp("talk")
+    bench = Bench(SUITE, Plan(folder, folder / "cache", folder / "results", registry=REGISTRY))
+    return bench, bench.run(), folder
 
-    assert json.loads(plan.out.read_text()) == json.loads(json.dumps(report))
-    good = [run for run in report["runs"] if "error" not in run]
-    assert [(run["title"], run["seed"]) for run in good] == [(t, s) for t in ("plain", "kd", "meta") for s in (0, 1)]
-    failed = [run for run in report["runs"] if "error" in run]
-    assert [run["title"] for run in failed] == ["broken", "broken"]
-    assert "attention compares positions" in failed[0]["error"]
-    assert "fetch-teachers" in report["tasks"]["toy"]["teachers"]["missing"]["error"]
-    kd = [run for run in good if run["title"] == "kd"]
-    trials = {trial["factor"]: trial["valid"] for trial in report["trials"] if trial["title"] == "kd"}
-    assert set(trials) == {0.5, 2.0}
-    assert trials[kd[0]["factor"]] == max(trials.values())
-    assert kd[0]["recipe"]["teachers"] == ["good"]
-    assert kd[0]["recipe"]["methods"][0]["weight"] == kd[0]["factor"]
-    assert [run["seed"] for run in good if "recipe" in run] == [0, 0, 0], "others differ in their seed alone"
-    assert {run["recipe"]["budget"]["steps"] for run in good if "recipe" in run} == {8}
-    assert set(good[-1]["weights"]) == {"steps", "fair", "good"}
-    assert "confusion" not in json.dumps(report)
 
-    results = sorted((tmp_path / "cache").rglob("result.json"))
-    assert len(results) == 6 + 2
-    times = [path.stat().st_mtime_ns for path in results]
-    results[0].unlink()
-    again = Bench(SUITE, plan).run()
-    assert [path.stat().st_mtime_ns == time for path, time in zip(results, times, strict=True)] == [False] + [True] * 7
-    assert [run["metrics"] for run in again["runs"] if "error" not in run] == [run["metrics"] for run in good]
+def folder_of(bench: Bench, title: str, seed: int) -> Path:
+    (entry,) = [entry for entry in SUITE.entries if entry.title == title]
+    return bench._job("talk", entry, seed, bench.chosen("talk", entry)).folder
 
-    page = tmp_path / "page"
-    page.mkdir()
-    (page / "toy.json").write_text(plan.out.read_text())
-    text = render(page, page, {"toy": SUITE})
-    assert "| A | kd |" in text
-    assert "good (best single teacher)" in text
-    assert "attention compares positions" in text
-    assert {path.name for path in page.glob("*.svg")} == {"toy_toy.svg", "toy_toy_weights.svg"}
-    assert text == render(page, None, {"toy": SUITE})
+
+def test_a_row_a_run_trial_and_teacher(ran: Ran) -> None:
+    bench, found, _ = ran
+    runs = found.runs[found.runs["kind"] == "run"]
+    good = runs[runs["error"].isna()]
+    assert sorted(set(good["title"])) == ["entropy", "kd", "masked", "plain"]
+    assert set(good.groupby("title").size()) == {2}
+    assert all("h2" in error for error in runs[runs["title"] == "broken"]["error"])
+    teachers = found.runs[found.runs["kind"] == "teacher"].set_index("title")
+    assert "fetch-teachers" in teachers.loc["missing", "error"]
+    trials = found.runs[(found.runs["kind"] == "trial") & (found.runs["title"] == "kd")]
+    assert len(trials) == 3, "equal trials"
+    best = trials.loc[trials["valid"].idxmax(), "knobs"]
+    assert set(good[good["title"] == "kd"]["knobs"]) == {best}
+    job = bench._job("talk", SUITE.entries[1], 0, bench.chosen("talk", SUITE.entries[1]))
+    assert job.recipe["teachers"] == ["good"], "the best on validation"
+    assert (good["scaled_ece"] >= 0).all()
+    weights = [results.read_spelled(cell) for cell in good[good["title"] == "entropy"]["weights"]]
+    assert all(sum(float(share) for share in one.values()) == pytest.approx(1, abs=0.01) for one in weights)
+
+
+def test_entries_are_compared_over_their_seeds(ran: Ran) -> None:
+    bench, found, _ = ran
+    tests = found.tests[found.tests["metric"] == "accuracy"].set_index(["title", "against"])
+    assert list(tests.index) == [("kd", "plain"), ("masked", "plain"), ("entropy", "plain"), ("kd", "masked")]
+    sides: list[Any] = []
+    for title in ("kd", "masked"):
+        kept = [np.load(folder_of(bench, title, seed) / "predictions.npz") for seed in (0, 1)]
+        sides.append([one["logits"].argmax(1) == one["target"] for one in kept])
+    again = paired_bootstrap(*sides, kept[0]["unit"])
+    row = tests.loc[("kd", "masked")]
+    assert (row["mean"], row["low"], row["high"]) == pytest.approx((again.mean, again.low, again.high), abs=0.01)
+    on_subsets = found.tests[found.tests["metric"] == "subset_accuracy"].set_index("title").loc["masked", "mean"]
+    runs = found.runs[found.runs["kind"] == "run"].set_index("title")
+    means = runs[[name for name in runs if name.startswith("on ")]].mean(axis=1).groupby("title").mean()
+    assert on_subsets == pytest.approx(means["masked"] - means["plain"], abs=0.02)
+
+
+def test_what_is_there_is_not_run_again_and_other_tasks_stay(ran: Ran) -> None:
+    bench, found, folder = ran
+    kept = results.read(folder / "results", "talk")
+    assert len(kept.runs) == len(found.runs)
+    times = {path: path.stat().st_mtime_ns for path in (folder / "cache").rglob("result.json")}
+    other = results.Results(
+        results.frame([{"kind": "run", "task": "other", "title": "plain", "seed": 0, "valid": 1.0, "accuracy": 1.0}]),
+        results.frame([]),
+        results.frame([{"suite": "talk", "task": "other", "metric": "accuracy"}]),
+    )
+    results.write(folder / "results", "talk", other)
+    Bench(SUITE, bench.plan).run()
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    again = results.read(folder / "results", "talk")
+    assert (len(again.runs), set(again.tasks["task"])) == (len(found.runs) + 1, {"talk", "other"})
+
+
+def test_pages_are_what_the_tables_say(ran: Ran, tmp_path: Path) -> None:
+    found = ran[1]
+    results.write(tmp_path / "results", "talk", found)
+    write_pages(tmp_path / "results", tmp_path, {"talk": SUITE})
+    page = (tmp_path / "suites/talk.md").read_text()
+    assert page == render(tmp_path / "results", {"talk": SUITE})["suites/talk.md"]
+    assert (tmp_path / "suites/talk.png").is_file()
+    runs = found.runs[(found.runs["kind"] == "run") & (found.runs["title"] == "plain")]
+    assert f"{runs['accuracy'].mean():.1f} ± {runs['accuracy'].std():.1f}" in page
+    assert "broken, seed 0:" in page
+    assert "[talk](suites/talk.md)" in (tmp_path / "results.md").read_text()
+
+
+def test_rows_whose_search_says_nothing_are_not_ranked(ran: Ran, tmp_path: Path) -> None:
+    found = ran[1]
+    tied = found.runs.assign(valid=found.runs["valid"].where(found.runs["kind"] != "trial", 50.0))
+    results.write(tmp_path, "talk", replace(found, runs=tied))
+    page = render(tmp_path, {"talk": SUITE})["suites/talk.md"]
+    assert "- kd: its trials are tied" in page
+    assert "| A | kd |" not in page
+    assert "| A | kd |" in render(ran[2] / "results", {"talk": SUITE})["suites/talk.md"]
+
+
+def test_a_key_knows_defaults_data_teachers_and_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    survey = {"sha256": "x", "teachers": {"good": {"sha256": "g"}}}
+    recipe = SUITE.recipe_for(SUITE.entries[1], "talk", ["good"], 0)
+    key = key_of(recipe, survey)
+    assert key == key_of(recipe, survey)
+    others = [
+        key_of({**recipe, "seed": 1}, survey),
+        key_of(recipe, {**survey, "sha256": "y"}),
+        key_of(recipe, {"sha256": "x", "teachers": {"good": {"sha256": "h"}}}),
+    ]
+    monkeypatch.setattr("bench.runs.loop_code", lambda: "changed")
+    assert len({key, *others, key_of(recipe, survey)}) == 5
 
 
 def test_the_time_limit_starts_nothing_new(tmp_path: Path) -> None:
-    plan = Plan(tmp_path, tmp_path / "cache", tmp_path / "toy.json", minutes=1e-9, registry=REGISTRY)
-    assert Bench(SUITE, plan).run()["runs"] == []
-
-
-def test_other_tasks_of_the_file_stay(tmp_path: Path) -> None:
-    path = tmp_path / "toy.json"
-    other = {"task": "other", "title": "plain", "seed": 0, "error": "x"}
-    path.write_text(json.dumps({"suite": "toy", "tasks": {"other": {}}, "runs": [other], "trials": []}))
-    plan = Plan(tmp_path, tmp_path / "cache", path, minutes=1e-9, registry=REGISTRY)
-    report = Bench(SUITE, plan).run()
-    assert report["runs"] == [other]
-    assert set(report["tasks"]) == {"other", "toy"}
+    plan = Plan(tmp_path, tmp_path / "cache", tmp_path / "out", minutes=1e-9, registry=REGISTRY)
+    assert set(Bench(SUITE, plan).run().runs["kind"]) == {"teacher"}
 
 
 def test_an_unknown_task_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"suite toy has no task 'toi'; did you mean 'toy'\?"):
-        Bench(SUITE, Plan(tmp_path, tmp_path, tmp_path, ("toi",)))
+    with pytest.raises(RecipeError, match=r"suite talk has no task 'tolk'; did you mean 'talk'\?"):
+        Bench(SUITE, Plan(tmp_path, tmp_path, tmp_path, ("tolk",)))
 
 
 def test_a_dying_worker_is_replaced(tmp_path: Path) -> None:
     source = TaskSource("toy", tmp_path, REGISTRY)
     recipe = {"task": "toy", "budget": {"steps": 2, "batch": 32}}
-    with Lanes(1) as lanes:
-        assert lanes._call(_die) == {"error": "the worker process died"}
-        (answer,) = [answer for _, answer in lanes.run([Job("plain", source, recipe, tmp_path / "run")])]
+    with Workers(1) as workers:
+        assert workers._call(_die) == {"error": "the worker process died"}
+        (answer,) = [answer for _, answer in workers.run([Job("plain", source, recipe, tmp_path / "run")])]
     assert answer["steps"] == 2
 
 
 def _die() -> dict[str, Any]:
     os.kill(os.getpid(), signal.SIGKILL)
     return {}
-
-
-def test_placeholders_and_factors() -> None:
-    kd = SUITE.entries[1]
-    recipe = entry_recipe(SUITE, kd, "toy", SURVEY, seed=3, scale=0.5, factor=2.0)
-    assert (recipe["teachers"], recipe["seed"], recipe["budget"]["steps"]) == (["good"], 3, 4)
-    assert recipe["methods"] == [{"name": "kd", "weight": 2.0}]
-    assert kd.recipe["methods"] == [KD]
-    assert entry_recipe(SUITE, SUITE.entries[2], "toy", SURVEY, 0)["teachers"] == ["fair", "good"]
-    assert available(("fair", "good", "missing"), SURVEY, without=("good",)) == ["fair"]
-    assert best_teacher(["fair", "good"], SURVEY) == "good"
-
-
-def test_a_factor_multiplies_what_the_entry_says_and_else_the_default() -> None:
-    entry = Entry("rkd", "C", {"teachers": BEST, "methods": [{"name": "rkd", "angle_weight": 0.0}]})
-    (method,) = entry_recipe(SUITE, entry, "toy", SURVEY, 0, factor=0.5)["methods"]
-    assert method == {
-        "name": "rkd",
-        "angle_weight": 0.0,
-        "distance_weight": METHODS["rkd"].Config().distance_weight / 2,
-    }
-
-
-def test_what_factors_multiply_are_options_of_the_methods() -> None:
-    for name in METHODS:
-        for option in SCALED.get(name, ("weight",)):
-            assert isinstance(getattr(METHODS[name].Config(), option), float), f"{name}.{option}"
-    assert set(SCALED) < set(METHODS)
-
-
-def test_a_key_knows_defaults() -> None:
-    options = resolved(entry_recipe(SUITE, SUITE.entries[1], "toy", SURVEY, 0))["options"]
-    assert options[0]["temperature"] == METHODS["kd"].Config().temperature
-
-
-def test_a_key_knows_nothing_of_what_a_recipe_leaves_out() -> None:
-    """So that runs stay known when recipes learn a new setting."""
-    recipe = entry_recipe(SUITE, SUITE.entries[1], "toy", SURVEY, 0)
-    assert resolved(recipe).keys() == recipe.keys() | {"options"}
-
-
-@pytest.mark.parametrize("suite", SUITES.values(), ids=lambda suite: suite.name)
-def test_the_suites_are_recipes(suite: Suite) -> None:
-    titles = [entry.title for entry in suite.entries]
-    assert len(set(titles)) == len(titles)
-    assert suite.control in titles
-    for task, pool in suite.pools.items():
-        teachers = {name: {"valid": {"accuracy": 1.0}, "sha256": name} for name in pool}
-        survey = {"metric": "accuracy", "sha256": "x", "teachers": teachers}
-        for entry in suite.entries_of(task):
-            for factor in entry.factors or (1.0,):
-                recipe_of(entry_recipe(suite, entry, task, survey, 0, factor=factor))
-
-
-def test_the_unimodal_suite_has_every_method_of_a_to_d() -> None:
-    wanted = [name for name, method in METHODS.items() if method.family in "ABCD"]
-    wanted += [name for name in WEIGHERS if name != "uniform"] + list(STEPS)
-    assert len(set(wanted)) == 21
-    entries = {entry.title: entry for entry in SUITES["unimodal"].entries}
-    assert set(wanted) <= set(entries)
-    budgets = {frozenset(dataclasses.asdict(entry).get("recipe", {}).get("budget", {})) for entry in entries.values()}
-    assert budgets == {frozenset()}

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from moodstream.v1.media_pb2 import MODALITY_AUDIO, MODALITY_VIDEO
 
@@ -15,6 +15,7 @@ def pcm(start: int, count: int) -> bytes:
     return (np.arange(start, start + count) % 30_000).astype("<i2").tobytes()
 
 
+@settings(deadline=None)  # Of a loaded machine.
 @given(
     pieces=st.lists(st.tuples(st.integers(0, 500), st.integers(1, 3000)), min_size=1, max_size=12),
     chunk_samples=st.integers(1, 4000),

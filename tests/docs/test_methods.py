@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.report.methods_page import render_methods, write_methods
+from bench.methods_page import render_methods, write_methods
 from training.distillation.catalogue import catalogue
 from training.distillation.methods import METHODS
 from training.distillation.methods.kd import KD
@@ -58,6 +58,6 @@ def test_options_without_a_docstring_and_families_without_a_title_are_named(monk
     with pytest.raises(ValueError, match=r"SilentConfig\.undocumented has no docstring under it"):
         write_methods(page)
     monkeypatch.setitem(METHODS, "silent", Strange)
-    with pytest.raises(ValueError, match=r"family 'Z' has no title in training/methods_page\.py"):
+    with pytest.raises(ValueError, match=r"family 'Z' has no title in bench\.methods_page"):
         write_methods(page)
     assert not page.exists()

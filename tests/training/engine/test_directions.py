@@ -8,8 +8,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from bench.entries import entry_recipe
-from bench.suites import SUITES
+from bench.suite import FOLDER, read_suite
 from tests.training.engine.toy import TalkTask
 from training.engine.assembly import assemble, teacher_outputs
 from training.engine.checkpoint import load_state
@@ -89,11 +88,9 @@ def test_each_direction_can_be_taken_away(tmp_path: Path, setting: str) -> None:
 
 def test_the_suite_takes_one_thing_at_a_time_away_from_the_recipe() -> None:
     whole = read_recipe(ROOT / "recipes" / "future.toml")
-    suite = SUITES["future"]
-    survey = {"metric": "accuracy", "teachers": {name: {} for name in whole.teachers}}
-    entries = {
-        entry.title: recipe_of(entry_recipe(suite, entry, "mosi", survey, whole.seed)) for entry in suite.entries
-    }
+    suite = read_suite(FOLDER / "future.toml")
+    teachers = list(whole.teachers)
+    entries = {entry.title: recipe_of(suite.recipe_for(entry, "mosi", teachers, whole.seed)) for entry in suite.entries}
     future = entries["future"]
     videos = 52  # For training; a tenth is held out.
     assert future.budget.total_steps(videos) == whole.budget.total_steps(videos - round(videos * whole.held_out))

@@ -86,7 +86,9 @@ class Run:
 
     def __init__(self, world, steps, weigher, seed=1):
         torch.manual_seed(seed)
-        self.distiller = make_distiller(Student(normalised=True).double(), {"kd": {}, "fitnet": {}}, {"name": weigher})
+        self.distiller = make_distiller(
+            Student(normalised=True).double(), {"kd": {}, "fitnet": {"layer": "last"}}, {"name": weigher}
+        )
         self.distiller.build(world.example())
         self.optimizer = torch.optim.AdamW(self.distiller.learnt_by_loss(), lr=1e-2)
         context = Context(self.distiller, world, {"t0": Student(width=6).double()})

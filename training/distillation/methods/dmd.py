@@ -133,7 +133,13 @@ class DMD(Method):
         """Return `dmd_heads/teacher`, `dmd_graph/teacher` and `dmd_decoupling/teacher` for every teacher.
 
         The student's own part of heads and decoupling stands in the terms of each teacher, whose weights sum to 1.
+
+        Raises:
+            ValueError: no teachers, or a model has no feature of a single modality.
         """
+        require_teachers(self.name, teachers)
+        for who, output in {"student": student, **teachers}.items():
+            require_modalities(self.name, who, output)
         config = self.config
         weighing = (config.says, config.codes, config.regulariser)
         own = self._side("", student)

@@ -21,14 +21,20 @@ MIB = 1024 * 1024
 
 @pytest.fixture
 async def decoders() -> AsyncIterator[ClipDecoders]:
+    _others.clear()  # Servers of earlier tests may keep workers of their own.
+    _others.update(workers())
     decoders = ClipDecoders()
     yield decoders
     await decoders.close()
     assert workers() == []
 
 
+_others: set[psutil.Process] = set()
+
+
 def workers() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "server.media.clip_worker" in child.cmdline()]
+    children = [child for child in psutil.Process().children() if "server.media.clip_worker" in child.cmdline()]
+    return [child for child in children if child not in _others]
 
 
 def opened(decoders: ClipDecoders, data: bytes, cpu_s: float = 60):
